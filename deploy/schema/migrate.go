@@ -1,0 +1,135 @@
+package schema
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/pressly/goose/v3"
+)
+
+// The migrations, numbered from 1 without gaps; the dialects stay in step.
+//
+//go:embed postgres/*.sql sqlite/*.sql
+var migrations embed.FS
+
+// Why the schema does not fit this binary. The errors that wrap them say what to do.
+var (
+	ErrNewer = errors.New("the database schema is newer than this binary")
+	ErrOlder = errors.New("the database schema is older than this binary")
+)
+
+const lockPoll = 50 * time.Millisecond
+
+// A migrationLock keeps every other process from migrating the same database until release is
+// called, or the process dies.
+type migrationLock func(ctx context.Context) (release func(), err error)
+
+// Latest is the schema version this binary is written for.
+func Latest() int64 {
+	names, _ := fs.Glob(migrations, "postgres/*.sql") // fails on a malformed pattern only
+	return int64(len(names))
+}
+
+// Migrate brings the schema to [Latest]. Any number of processes may call it at once: one migrates,
+// the others wait for it as long as ctx allows. It never goes back: a newer schema is [ErrNewer] and
+// is left alone.
+func (db *DB) Migrate(ctx context.Context) error {
+	release, err := db.lock(ctx)
+	if err != nil {
+		return fmt.Errorf("lock the database for migration: %w", err)
+	}
+	defer release()
+	if err := db.Check(ctx); !errors.Is(err, ErrOlder) {
+		return err
+	}
+	provider, err := db.provider()
+	if err != nil {
+		return err
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the database: %w", err)
+	}
+	return nil
+}
+
+func (db *DB) provider() (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, string(db.dialect))
+	if err != nil {
+		return nil, err
+	}
+	dialect := goose.DialectPostgres
+	if db.dialect == SQLite {
+		dialect = goose.DialectSQLite3
+	}
+	return goose.NewProvider(dialect, db.writer.DB, files,
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+}
+
+// Check returns nil when the schema is the one this binary is written for, else [ErrNewer] or
+// [ErrOlder] in a sentence that says what to do, or why the database could not be asked.
+func (db *DB) Check(ctx context.Context) error {
+	version, err := db.Version(ctx)
+	switch {
+	case err != nil:
+		return err
+	case version > Latest():
+		return fmt.Errorf("%w: it has version %d and this binary knows 1 to %d; "+
+			"run a newer tokenbooth, or restore a backup taken before the upgrade", ErrNewer, version, Latest())
+	case version < Latest():
+		return fmt.Errorf("%w: it has version %d and this binary needs %d; run `tokenbooth migrate`",
+			ErrOlder, version, Latest())
+	}
+	return nil
+}
+
+// Version is the number of the newest migration applied, 0 before the first.
+func (db *DB) Version(ctx context.Context) (int64, error) {
+	const table = goose.DefaultTablename
+	version, err := db.count(ctx, db.countTables()+" AND name = ?", table)
+	if err == nil && version > 0 {
+		version, err = db.count(ctx, "SELECT COALESCE(MAX(version_id), 0) FROM "+table)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the schema version: %w", err)
+	}
+	return version, nil
+}
+
+// Empty reports whether the database (in PostgreSQL, its current schema) has no tables at all.
+func (db *DB) Empty(ctx context.Context) (bool, error) {
+	n, err := db.count(ctx, db.countTables())
+	if err != nil {
+		return false, fmt.Errorf("list the tables: %w", err)
+	}
+	return n == 0, nil
+}
+
+// countTables is a query to which a condition on the name may be added.
+func (db *DB) countTables() string {
+	if db.dialect == SQLite {
+		return "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
+	}
+	return "SELECT COUNT(*) FROM (SELECT schemaname, tablename AS name FROM pg_tables) AS t WHERE schemaname = current_schema()"
+}
+
+func (db *DB) count(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = sqlx.GetContext(ctx, db.Reader(), &n, query, args...)
+	return n, err
+}
+
+// poll calls try until it succeeds, fails, or ctx is done.
+func poll(ctx context.Context, try func() (bool, error)) error {
+	for {
+		if ok, err := try(); ok || err != nil {
+			return err
+		}
+		if err := wait(ctx, lockPoll); err != nil {
+			return fmt.Errorf("another process is migrating it: %w", err)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package schema_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jmoiron/sqlx"
+	"github.com/tokenbooth/tokenbooth/deploy/schema"
+	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
+)
+
+// eachURL runs f for an empty database of each dialect.
+func eachURL(t *testing.T, f func(t *testing.T, url string)) {
+	t.Run("sqlite", func(t *testing.T) { f(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")) })
+	t.Run("postgres", func(t *testing.T) { f(t, schematest.PostgresURL(t)) })
+}
+
+func TestMigrate(t *testing.T) {
+	eachURL(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		wantState(t, db, 0, true)
+		err := db.Check(t.Context())
+		if !errors.Is(err, schema.ErrOlder) || !strings.Contains(err.Error(), "run `tokenbooth migrate`") {
+			t.Errorf("Check of an empty database says %v", err)
+		}
+		wantState(t, db, 0, true)
+		for range 2 {
+			if err := db.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Check(t.Context()); err != nil {
+				t.Error(err)
+			}
+			wantState(t, db, schema.Latest(), false)
+		}
+	})
+}
+
+func wantState(t *testing.T, db *schema.DB, version int64, empty bool) {
+	t.Helper()
+	if got, err := db.Version(t.Context()); err != nil || got != version {
+		t.Errorf("Version() = %d, %v; want %d", got, err, version)
+	}
+	if got, err := db.Empty(t.Context()); err != nil || got != empty {
+		t.Errorf("Empty() = %t, %v; want %t", got, err, empty)
+	}
+}
+
+func TestMigrateByManyAtOnce(t *testing.T) {
+	eachURL(t, func(t *testing.T, url string) {
+		var group sync.WaitGroup
+		for range 4 {
+			db := open(t, url)
+			group.Go(func() {
+				if err := db.Migrate(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		db := open(t, url)
+		if n := get[int64](t, db.Reader(), "SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0"); n != schema.Latest() {
+			t.Errorf("%d migrations ran, want %d", n, schema.Latest())
+		}
+	})
+}
+
+func TestMigrateWaitsForTheLock(t *testing.T) {
+	eachURL(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		release := holdLock(t, url)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if err := db.Migrate(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Migrate beside another returns %v", err)
+		}
+		wantState(t, db, 0, true)
+		release()
+		if err := db.Migrate(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// holdLock does what another process that migrates does first: it locks the file's directory, or
+// the advisory lock that bears the product's name.
+func holdLock(t *testing.T, url string) (release func()) {
+	t.Helper()
+	path, lite := strings.CutPrefix(url, "sqlite:")
+	if !lite {
+		other := open(t, url)
+		exec(t, other.Writer(), "SELECT pg_advisory_lock(?)", int64(0x746f6b656e627468))
+		return func() { other.Close() }
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return func() { dir.Close() }
+}
+
+func TestNewerSchemaIsLeftAlone(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		exec(t, db.Writer(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (?, ?)", 1000, db.Dialect() == schema.PostgreSQL)
+		before := tablesOf(t, db)
+		for name, err := range map[string]error{"Check": db.Check(t.Context()), "Migrate": db.Migrate(t.Context())} {
+			if !errors.Is(err, schema.ErrNewer) || !strings.Contains(err.Error(), "version 1000") || !strings.Contains(err.Error(), "run a newer tokenbooth") {
+				t.Errorf("%s of a newer schema says %v", name, err)
+			}
+		}
+		if diff := cmp.Diff(before, tablesOf(t, db)); diff != "" {
+			t.Errorf("the tables changed:\n%s", diff)
+		}
+		wantState(t, db, 1000, false)
+	})
+}
+
+func TestDialectsAreInStep(t *testing.T) {
+	lite, pg := tablesOf(t, schematest.SQLite(t)), tablesOf(t, schematest.Postgres(t))
+	if diff := cmp.Diff(lite, pg); diff != "" {
+		t.Errorf("columns, their nullability or indexes differ (-sqlite +postgres):\n%s", diff)
+	}
+	if len(lite) < 50 {
+		t.Errorf("only %d columns were compared", len(lite))
+	}
+	for _, dialect := range []string{"postgres", "sqlite"} {
+		files, err := filepath.Glob(dialect + "/*.sql")
+		if err != nil || int64(len(files)) != schema.Latest() {
+			t.Errorf("%d migrations for %s, Latest() is %d", len(files), dialect, schema.Latest())
+		}
+	}
+}
+
+// tablesOf lists each "table.column", with "NOT NULL" where that is so, and each named index.
+// The version table is goose's own.
+func tablesOf(t *testing.T, db *schema.DB) (names []string) {
+	t.Helper()
+	query := `
+		SELECT table_name || '.' || column_name || CASE is_nullable WHEN 'NO' THEN ' NOT NULL' ELSE '' END AS name
+		FROM information_schema.columns WHERE table_schema = current_schema()
+		UNION SELECT relname FROM pg_class WHERE relkind = 'i' AND relnamespace = current_schema()::regnamespace
+		AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = pg_class.oid)`
+	if db.Dialect() == schema.SQLite {
+		// SQLite alone allows NULL in a primary key.
+		query = `
+			SELECT t.name || '.' || c.name || CASE WHEN c."notnull" = 1 OR c.pk > 0 THEN ' NOT NULL' ELSE '' END AS name
+			FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name NOT GLOB 'sqlite_*'
+			UNION SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL`
+	}
+	query = "SELECT name FROM (" + query + ") AS names WHERE name NOT LIKE 'goose%' ORDER BY name"
+	if err := sqlx.SelectContext(t.Context(), db.Reader(), &names, query); err != nil {
+		t.Fatal(err)
+	}
+	return names
+}

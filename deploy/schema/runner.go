@@ -1,0 +1,40 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"sync/atomic"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// A runner counts statements and gives them the dialect's placeholders.
+type runner struct {
+	sqlx.ExtContext
+	sent *atomic.Uint64
+}
+
+func (r runner) send(query string) string {
+	r.sent.Add(1)
+	return r.Rebind(query)
+}
+
+// QueryContext implements [sqlx.QueryerContext].
+func (r runner) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return r.ExtContext.QueryContext(ctx, r.send(query), args...)
+}
+
+// QueryxContext implements [sqlx.QueryerContext].
+func (r runner) QueryxContext(ctx context.Context, query string, args ...any) (*sqlx.Rows, error) {
+	return r.ExtContext.QueryxContext(ctx, r.send(query), args...)
+}
+
+// QueryRowxContext implements [sqlx.QueryerContext].
+func (r runner) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
+	return r.ExtContext.QueryRowxContext(ctx, r.send(query), args...)
+}
+
+// ExecContext implements [sqlx.ExecerContext].
+func (r runner) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return r.ExtContext.ExecContext(ctx, r.send(query), args...)
+}
