@@ -1,0 +1,151 @@
+package change
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+// Timing bounds how stale a replica may be.
+type Timing struct {
+	Lease   time.Duration // how long after sending a renewal the caches may answer
+	Renewal time.Duration // how often changes are read and the lease renewed
+}
+
+// DefaultTiming is what the service runs with.
+var DefaultTiming = Timing{Lease: 2 * time.Second, Renewal: 500 * time.Millisecond}
+
+// Database is what a Follower and Await need of the database.
+type Database interface {
+	Reader() sqlx.ExtContext
+	Writer() sqlx.ExtContext
+}
+
+// Follower keeps one replica's caches coherent and holds its lease.
+type Follower struct {
+	Database Database         // required
+	Host     string           // for people who look at the table
+	Timing   Timing           // zero: DefaultTiming
+	Log      *slog.Logger     // required
+	OnChange []func(Batch)    // each is called in turn, before the change is acknowledged
+	Now      func() time.Time // wall clock for people; zero: time.Now
+
+	id       string
+	renewals int64
+	applied  atomic.Int64
+	until    atomic.Pointer[time.Time] // the lease's end, with a monotonic reading
+}
+
+// Start registers the replica and takes the first lease. It must succeed before
+// a cache is used.
+func (f *Follower) Start(ctx context.Context) error {
+	if f.Timing == (Timing{}) {
+		f.Timing = DefaultTiming
+	}
+	if f.Now == nil {
+		f.Now = time.Now
+	}
+	return f.renew(ctx)
+}
+
+// Run renews the lease until ctx ends, then gives it up so that nobody waits
+// for this replica. A renewal that fails is tried again at the next tick; the
+// caches stop answering when the lease runs out.
+func (f *Follower) Run(ctx context.Context) {
+	tick := time.NewTicker(f.Timing.Renewal)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f.tick(ctx)
+		case <-ctx.Done():
+			f.release()
+			return
+		}
+	}
+}
+
+func (f *Follower) tick(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, f.Timing.Lease)
+	defer cancel()
+	held := f.Held()
+	err := f.renew(ctx)
+	switch {
+	case err != nil && !errors.Is(err, context.Canceled):
+		f.Log.Warn("cannot renew the lease on the key cache", "error", err, "held", held)
+	case err == nil && !held:
+		f.Log.Info("the lease on the key cache is held again", "seq", f.Applied())
+	}
+}
+
+// Held reports whether caches may answer now.
+func (f *Follower) Held() bool {
+	until := f.until.Load()
+	return until != nil && time.Now().Before(*until)
+}
+
+// Applied is the newest change that the caches have taken in.
+func (f *Follower) Applied() int64 { return f.applied.Load() }
+
+// renew reads and applies what changed, then acknowledges it. The lease counts
+// from before anything was sent: whoever sees this renewal knows that the lease
+// ends no later than one lease after.
+func (f *Follower) renew(ctx context.Context) error {
+	sent := time.Now()
+	batch, err := since(ctx, f.Database.Reader(), f.applied.Load())
+	if err != nil {
+		return err
+	}
+	if f.id == "" || !batch.Complete || len(batch.Subjects) > 0 {
+		for _, apply := range f.OnChange {
+			apply(batch)
+		}
+	}
+	f.applied.Store(batch.Seq)
+	if err := f.acknowledge(ctx, batch.Seq); err != nil {
+		return err
+	}
+	until := sent.Add(f.Timing.Lease)
+	f.until.Store(&until)
+	return nil
+}
+
+func (f *Follower) acknowledge(ctx context.Context, seq int64) error {
+	now := workspace.At(f.Now())
+	if f.id != "" {
+		result, err := f.Database.Writer().ExecContext(ctx,
+			`UPDATE replicas SET renewals = renewals + 1, acked_seq = ?, renewed_at = ? WHERE id = ?`, seq, now, f.id)
+		if err != nil {
+			return fmt.Errorf("renew the lease: %w", err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 1 {
+			return err
+		}
+	}
+	// The first renewal, or the row was taken for a dead replica's and removed.
+	id := workspace.Unique()
+	_, err := f.Database.Writer().ExecContext(ctx,
+		`INSERT INTO replicas (id, host, renewals, acked_seq, renewed_at) VALUES (?, ?, 0, ?, ?)`, id, f.Host, seq, now)
+	if err != nil {
+		return fmt.Errorf("register the replica: %w", err)
+	}
+	f.id = id
+	return nil
+}
+
+// release removes the row. When that fails, observers wait one lease longer.
+func (f *Follower) release() {
+	f.until.Store(nil)
+	ctx, cancel := context.WithTimeout(context.Background(), f.Timing.Lease)
+	defer cancel()
+	if _, err := f.Database.Writer().ExecContext(ctx, `DELETE FROM replicas WHERE id = ?`, f.id); err != nil {
+		f.Log.Warn("cannot give up the lease on the key cache", "error", err)
+	}
+}

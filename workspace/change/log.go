@@ -1,0 +1,82 @@
+package change
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+// Retention is how many changes the log keeps. A follower that is further
+// behind forgets everything instead.
+const Retention = 10_000
+
+// Lock takes the next number. It must be the first statement of a transaction
+// that changes anything: the row stays locked until that commits, which makes
+// such transactions run one by one.
+func Lock(ctx context.Context, tx sqlx.ExtContext) (seq int64, err error) {
+	err = sqlx.GetContext(ctx, tx, &seq, `UPDATE change_counter SET seq = seq + 1 WHERE id = 1 RETURNING seq`)
+	if err != nil {
+		return 0, fmt.Errorf("take the next change number: %w", err)
+	}
+	return seq, nil
+}
+
+// Record logs what the change with that number touched: IDs of keys, service
+// accounts, users, workspaces or signing keys.
+func Record(ctx context.Context, tx sqlx.ExtContext, seq int64, at workspace.Time, subjects ...string) error {
+	for _, subject := range subjects {
+		_, err := tx.ExecContext(ctx, `INSERT INTO changes (seq, subject_id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+			seq, subject, at)
+		if err != nil {
+			return fmt.Errorf("record change %d: %w", seq, err)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM changes WHERE seq <= ?`, seq-Retention); err != nil {
+		return fmt.Errorf("trim the change log: %w", err)
+	}
+	return nil
+}
+
+// Batch is what changed since a follower last looked.
+type Batch struct {
+	Seq      int64           // the newest number
+	Subjects map[string]bool // what was touched
+	Complete bool            // false: the log no longer reaches back; forget everything
+}
+
+type row struct {
+	Seq     int64  `db:"seq"`
+	Subject string `db:"subject_id"`
+}
+
+// since reads all changes after the number a follower has applied. The counter
+// is read first, so what it reports as newest is in the log that follows.
+func since(ctx context.Context, q sqlx.ExtContext, applied int64) (Batch, error) {
+	batch := Batch{Subjects: map[string]bool{}, Complete: true}
+	err := sqlx.GetContext(ctx, q, &batch.Seq, `SELECT seq FROM change_counter WHERE id = 1`)
+	if err != nil {
+		return Batch{}, fmt.Errorf("read the change number: %w", err)
+	}
+	if batch.Seq == applied {
+		return batch, nil
+	}
+	// A number that went backwards is another database, or one restored from a
+	// backup: nothing that is cached can be trusted.
+	if batch.Seq < applied || batch.Seq-applied > Retention/2 {
+		batch.Complete = false
+		return batch, nil
+	}
+	var rows []row
+	err = sqlx.SelectContext(ctx, q, &rows, `SELECT seq, subject_id FROM changes WHERE seq > ? ORDER BY seq`, applied)
+	if err != nil {
+		return Batch{}, fmt.Errorf("read the change log: %w", err)
+	}
+	for _, r := range rows {
+		batch.Subjects[r.Subject] = true
+		batch.Seq = max(batch.Seq, r.Seq)
+	}
+	return batch, nil
+}

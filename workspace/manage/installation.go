@@ -1,0 +1,144 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+// EnsureSigningKey makes the first signing key. Several replicas may call it at
+// once: one key comes of it.
+func (m *Manager) EnsureSigningKey(ctx context.Context, by Caller) error {
+	return m.do(ctx, by, operation{need: "organization:update"}, func(ctx context.Context, u *unit) error {
+		published, err := signing.Published(ctx, u.tx)
+		if err != nil || len(published) > 0 {
+			return err
+		}
+		key, err := signing.Generate(u.Sealer, signing.Active, u.now)
+		if err != nil {
+			return err
+		}
+		if _, err := signing.Insert(ctx, u.tx, key); err != nil {
+			return err
+		}
+		u.record("signing_key.create", "", signing.Subject(key.ID), map[string]any{"alg": key.Algorithm, "state": key.State})
+		return nil
+	})
+}
+
+// MarkInstallation says what made the database, the first time it is called;
+// later calls change nothing. Only the operator may.
+func (m *Manager) MarkInstallation(ctx context.Context, by Caller, mark workspace.Installation) error {
+	return m.do(ctx, by, operation{need: "organization:update"}, func(ctx context.Context, u *unit) error {
+		err := workspace.InsertInstallation(ctx, u.tx, mark, u.now)
+		if errors.Is(err, workspace.ErrConflict) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		u.record("installation.create", "", "installation", map[string]any{"made_by": mark.MadeBy})
+		return nil
+	})
+}
+
+// Bootstrap names the first things of an installation.
+type Bootstrap struct {
+	OwnerEmail     string
+	Workspace      string // its name; the slug is derived from it
+	ServiceAccount string
+	Scopes         oauth.Scope // of the service account; empty: the role viewer
+}
+
+// Bootstrapped is what there is after Bootstrap. A secret is the zero value
+// when its key existed already.
+type Bootstrapped struct {
+	Created        bool // something was made
+	OwnerID        workspace.UserID
+	WorkspaceID    workspace.ID
+	ServiceAccount workspace.ServiceAccount
+	OwnerKey       Issued
+	Key            Issued
+}
+
+// bootstrapKey names the keys that Bootstrap makes, so that it finds them again.
+const bootstrapKey = "bootstrap"
+
+// Bootstrap makes an owner, who is an organization admin, with a personal key, a
+// workspace, and a service account with a key: all or nothing, and only what is
+// missing. Only the operator may.
+func (m *Manager) Bootstrap(ctx context.Context, by Caller, b Bootstrap) (result Bootstrapped, err error) {
+	if by.kind != operatorCaller {
+		return result, fmt.Errorf("%w: only the operator can bootstrap", workspace.ErrForbidden)
+	}
+	err = m.do(ctx, by, operation{}, func(ctx context.Context, u *unit) error {
+		result, err = u.bootstrap(ctx, b)
+		result.Created = len(u.events) > 0
+		return err
+	})
+	return result, err
+}
+
+func (u *unit) bootstrap(ctx context.Context, b Bootstrap) (r Bootstrapped, err error) {
+	email, err := workspace.NormalEmail(b.OwnerEmail)
+	if err != nil {
+		return r, err
+	}
+	owner, err := ensure(workspace.UserByEmail(ctx, u.tx, email))(func() (workspace.User, error) {
+		return u.createUser(ctx, email, true)
+	})
+	if err != nil {
+		return r, err
+	}
+	ws, err := ensure(workspace.Find(ctx, u.tx, workspace.Slug(b.Workspace)))(func() (workspace.Workspace, error) {
+		return u.createWorkspace(ctx, b.Workspace, "")
+	})
+	if err != nil {
+		return r, err
+	}
+	_, err = ensure(workspace.FindMember(ctx, u.tx, ws.ID, owner.ID))(func() (workspace.Member, error) {
+		return workspace.Member{}, u.addMember(ctx, ws.ID, owner.ID, workspace.Owner)
+	})
+	if err != nil {
+		return r, err
+	}
+	sa, err := ensure(workspace.ServiceAccountByName(ctx, u.tx, ws.ID, b.ServiceAccount))(func() (workspace.ServiceAccount, error) {
+		n := NewServiceAccount{Name: b.ServiceAccount, Scopes: b.Scopes}
+		if len(b.Scopes) == 0 {
+			n.Role = "viewer"
+		}
+		return u.createServiceAccount(ctx, ws.ID, n)
+	})
+	if err != nil {
+		return r, err
+	}
+	r = Bootstrapped{OwnerID: owner.ID, WorkspaceID: ws.ID, ServiceAccount: sa}
+	if r.OwnerKey, err = u.ensureKey(ctx, ws.ID, NewKey{UserID: owner.ID, Name: bootstrapKey}); err != nil {
+		return r, err
+	}
+	r.Key, err = u.ensureKey(ctx, ws.ID, NewKey{ServiceAccountID: sa.ID, Name: bootstrapKey})
+	return r, err
+}
+
+// ensure uses what was found, or makes it.
+func ensure[T any](found T, err error) func(create func() (T, error)) (T, error) {
+	return func(create func() (T, error)) (T, error) {
+		if errors.Is(err, workspace.ErrNotFound) {
+			return create()
+		}
+		return found, err
+	}
+}
+
+func (u *unit) ensureKey(ctx context.Context, in workspace.ID, n NewKey) (Issued, error) {
+	id, err := keys.FindByName(ctx, u.tx, in, string(n.ServiceAccountID)+string(n.UserID), n.Name)
+	if errors.Is(err, workspace.ErrNotFound) {
+		return u.createKey(ctx, in, n)
+	}
+	return Issued{Key: keys.Key{ID: id}}, err
+}

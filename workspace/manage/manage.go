@@ -1,0 +1,143 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/deploy/schema"
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/audit"
+	"github.com/tokenbooth/tokenbooth/workspace/change"
+)
+
+// Manager performs the use cases. All fields are required, but Timing and Now.
+type Manager struct {
+	Database *schema.DB
+	Format   *keys.Format
+	Peppers  keys.Peppers
+	Sealer   *signing.Sealer
+	Policy   *policy.Policy
+	Timing   change.Timing    // of the replicas' leases; zero: change.DefaultTiming
+	Now      func() time.Time // zero: time.Now
+}
+
+// operation says what is to be done, and what a caller needs for it.
+type operation struct {
+	need string       // a reserved scope, such as "api-keys:create"
+	in   workspace.ID // where; empty: the installation
+}
+
+// unit is one unit of work: a transaction and what it has done so far.
+type unit struct {
+	*Manager
+	tx     sqlx.ExtContext
+	now    workspace.Time
+	by     Caller
+	rights oauth.Scope // what the caller holds where the operation is
+	all    bool        // the caller is the operator
+
+	touched []string // for the caches
+	events  []event
+	denies  bool // something that worked must stop working
+}
+
+type event struct {
+	audit.Event
+	detail map[string]any
+}
+
+// do runs one use case: authorise, execute, log the change, audit, commit, wait.
+// f may run more than once, if the database asks for a retry; it must not keep
+// what an earlier run produced. When f records no event, nothing is written.
+func (m *Manager) do(ctx context.Context, by Caller, op operation, f func(context.Context, *unit) error) error {
+	var seq int64
+	var u *unit
+	err := m.Database.InTx(ctx, func(ctx context.Context, tx sqlx.ExtContext) (err error) {
+		if seq, err = change.Lock(ctx, tx); err != nil {
+			return err
+		}
+		u = &unit{Manager: m, tx: tx, now: workspace.At(m.now()), by: by}
+		if err := u.authorise(ctx, op); err != nil {
+			return err
+		}
+		if err := f(ctx, u); err != nil {
+			return err
+		}
+		return u.finish(ctx, seq)
+	})
+	switch {
+	case errors.Is(err, errUnchanged):
+		return nil
+	case err != nil:
+		return err
+	case u.denies:
+		return m.await(ctx, seq)
+	}
+	return nil
+}
+
+// errUnchanged rolls back a unit that had nothing to do.
+var errUnchanged = errors.New("unchanged")
+
+// finish writes what belongs to every change.
+func (u *unit) finish(ctx context.Context, seq int64) error {
+	if len(u.events) == 0 {
+		return errUnchanged
+	}
+	if err := change.Record(ctx, u.tx, seq, u.now, u.touched...); err != nil {
+		return err
+	}
+	for _, e := range u.events {
+		if err := audit.Append(ctx, u.tx, e.Event, e.detail); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ErrPending: the change is committed and will not be lost, but some replica has
+// not confirmed it. It will have taken it in when its lease runs out.
+var ErrPending = errors.New("committed, but not yet confirmed by every replica")
+
+func (m *Manager) await(ctx context.Context, seq int64) error {
+	timing := m.Timing
+	if timing == (change.Timing{}) {
+		timing = change.DefaultTiming
+	}
+	if err := change.Await(ctx, m.Database, seq, timing); err != nil {
+		return fmt.Errorf("%w: %w", ErrPending, err)
+	}
+	return nil
+}
+
+func (m *Manager) now() time.Time {
+	if m.Now == nil {
+		return time.Now()
+	}
+	return m.Now()
+}
+
+// record notes that subject was changed: in the audit chain of a workspace, or
+// of the installation, and for the caches.
+func (u *unit) record(action string, in workspace.ID, subject string, detail map[string]any) {
+	chain := string(in)
+	if chain == "" {
+		chain = audit.Instance
+	}
+	u.events = append(u.events, event{
+		Event: audit.Event{
+			Chain: chain, At: u.now, Action: action,
+			ActorKind: string(u.by.kind), ActorID: u.by.id, SubjectID: subject,
+		},
+		detail: detail,
+	})
+	u.touched = append(u.touched, subject)
+}

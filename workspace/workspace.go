@@ -1,0 +1,83 @@
+package workspace
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// Workspace is a tenant.
+type Workspace struct {
+	ID          ID     `db:"id"`
+	Slug        string `db:"slug"` // unique; appears in tokens and URLs
+	Name        string `db:"name"`
+	Generation  int64  `db:"generation"`
+	SuspendedAt Time   `db:"suspended_at"`
+	CreatedAt   Time   `db:"created_at"`
+	UpdatedAt   Time   `db:"updated_at"`
+}
+
+const workspaceColumns = `id, slug, name, generation, suspended_at, created_at, updated_at`
+
+// hyphenated is the form of slugs and service account names.
+var hyphenated = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// Validate checks the fields that people choose. Errors wrap ErrInvalid.
+func (w Workspace) Validate() error {
+	if !hyphenated.MatchString(w.Slug) {
+		return invalidf("the workspace slug %q: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends", w.Slug)
+	}
+	return ValidName("workspace name", w.Name)
+}
+
+// ValidName accepts a name that can be shown on one line without surprise: no control
+// characters, no bidirectional overrides. Errors wrap ErrInvalid.
+func ValidName(what, name string) error {
+	switch {
+	case strings.TrimSpace(name) == "" || utf8.RuneCountInString(name) > 200:
+		return invalidf("the %s: use 1 to 200 characters", what)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, notPrintable):
+		return invalidf("the %s has control or text-direction characters: use printable ones", what)
+	}
+	return nil
+}
+
+func notPrintable(r rune) bool { return r != ' ' && !unicode.IsPrint(r) }
+
+// Slug derives a slug from a name: "Acme Payments" becomes "acme-payments". It
+// is empty when the name has no letter or digit of ASCII.
+func Slug(name string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+	slug := strings.Join(words, "-")
+	return strings.Trim(slug[:min(len(slug), 63)], "-")
+}
+
+// Insert stores a new workspace. ErrConflict: the slug is taken.
+func Insert(ctx context.Context, tx sqlx.ExtContext, w Workspace) error {
+	return insertOnce(ctx, tx, "a workspace with the slug "+w.Slug,
+		`INSERT INTO workspaces (`+workspaceColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		w.ID, w.Slug, w.Name, w.Generation, w.SuspendedAt, w.CreatedAt, w.UpdatedAt)
+}
+
+// Find reads a workspace by its ID or slug. ErrNotFound if there is none.
+func Find(ctx context.Context, q sqlx.ExtContext, idOrSlug string) (Workspace, error) {
+	column := "slug" // a slug has no underscore, an ID always has one
+	if strings.Contains(idOrSlug, "_") {
+		column = "id"
+	}
+	return get[Workspace](ctx, q, "workspace "+idOrSlug,
+		`SELECT `+workspaceColumns+` FROM workspaces WHERE `+column+` = ?`, idOrSlug)
+}
+
+// Suspend closes a workspace and denies all its tokens. Suspending one that is
+// suspended changes nothing.
+func Suspend(ctx context.Context, tx sqlx.ExtContext, id ID, at Time) error {
+	return exec(ctx, tx, `UPDATE workspaces SET suspended_at = ?, updated_at = ?, generation = generation + 1
+		WHERE id = ? AND suspended_at IS NULL`, at, at, id)
+}
