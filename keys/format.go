@@ -1,0 +1,114 @@
+package keys
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// Errors of the format. They depend on the input alone, so telling them apart
+// in an answer tells nothing about what exists.
+var (
+	// ErrForeignID: not an ID that this installation made.
+	ErrForeignID = errors.New("not a key ID of this installation")
+	// ErrForeignSecret: it does not even begin like a secret of ours.
+	ErrForeignSecret = errors.New("not a secret of this installation")
+	// ErrMalformedSecret: it begins like a secret, but its length, characters or
+	// checksum are wrong: truncated or edited when it was copied.
+	ErrMalformedSecret = errors.New("malformed secret")
+)
+
+// Kind tells whose credential a secret is.
+type Kind byte
+
+// The kinds, each the letter in its prefix.
+const (
+	ServiceKey  Kind = 's' // tbs_…, of a service account
+	PersonalKey Kind = 'p' // tbp_…, of a user
+)
+
+// idLength is the length of an ID after its prefix: 128 bits in base32.
+const idLength = 26
+
+// macSize is how much of an ID's UUID is its message authentication code.
+const macSize = 4
+
+// crockford is Crockford's base32 alphabet in lower case: no padding, one case,
+// no letters that are mistaken for digits.
+var crockford = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+var validPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{1,23}$`)
+
+// ID names an API key: it is the client_id. It is not secret and never changes.
+type ID string
+
+// Format makes and recognises the IDs and secrets of one installation:
+//
+//	ID      <prefix>k_ <26>                  UUIDv7 in base32, its last 32 bits a MAC
+//	secret  <prefix>s_ <the same 26> _ <43> <6>  256 random bits and a CRC-32 in base62
+//
+// The alphabet is [0-9A-Za-z_], which is safe unencoded in forms, shells, YAML,
+// JSON and Basic authentication. The prefix stands literally in front, so that
+// "acme_live_" makes "acme_live_k_…".
+type Format struct {
+	prefix   string
+	accepted []string // the prefix and older ones
+	macKey   []byte
+}
+
+// NewFormat checks the prefixes and the key that authenticates IDs (32 bytes).
+func NewFormat(prefix string, accepted []string, macKey []byte) (*Format, error) {
+	for _, p := range slices.Concat([]string{prefix}, accepted) {
+		if !validPrefix.MatchString(p) {
+			return nil, fmt.Errorf("key prefix %q: use 2 to 24 lower-case letters, digits and underscores, beginning with a letter", p)
+		}
+	}
+	if len(macKey) != 32 {
+		return nil, fmt.Errorf("the key for key IDs has %d bytes: 32 are needed", len(macKey))
+	}
+	return &Format{prefix: prefix, accepted: slices.Concat([]string{prefix}, accepted), macKey: macKey}, nil
+}
+
+// NewID makes an ID that no other call returns.
+func (f *Format) NewID() ID {
+	u := uuid.Must(uuid.NewV7()) // fails only when the system has no randomness
+	copy(u[len(u)-macSize:], f.mac(u[:len(u)-macSize]))
+	return ID(f.prefix + "k_" + crockford.EncodeToString(u[:]))
+}
+
+// ParseID recognises an ID that this installation made, without looking it up:
+// an invented one fails its MAC, but for one in four thousand million. The error
+// is ErrForeignID.
+func (f *Format) ParseID(s string) (ID, error) {
+	if len(s) < idLength || !f.begins(s[:len(s)-idLength], "k_") {
+		return "", ErrForeignID
+	}
+	var u [16]byte
+	body := s[len(s)-idLength:]
+	if _, err := crockford.Decode(u[:], []byte(body)); err != nil || crockford.EncodeToString(u[:]) != body {
+		return "", ErrForeignID
+	}
+	if !hmac.Equal(f.mac(u[:len(u)-macSize]), u[len(u)-macSize:]) {
+		return "", ErrForeignID
+	}
+	return ID(s), nil
+}
+
+// begins reports whether s is an accepted prefix and the letter that follows it.
+func (f *Format) begins(s, letter string) bool {
+	p, ok := strings.CutSuffix(s, letter)
+	return ok && slices.Contains(f.accepted, p)
+}
+
+func (f *Format) mac(b []byte) []byte {
+	h := hmac.New(sha256.New, f.macKey)
+	h.Write(b)
+	return h.Sum(nil)[:macSize]
+}

@@ -1,0 +1,165 @@
+package keys
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+// Record is all that an exchange needs to know of a key, read in one statement:
+// the key, its secrets, its owner and its workspace as they were together.
+// Records are shared between exchanges: treat them as immutable.
+type Record struct {
+	Key
+	Secrets []StoredSecret // the newest first
+
+	WorkspaceSlug        string
+	WorkspaceGeneration  int64
+	WorkspaceSuspendedAt workspace.Time
+
+	OwnerGeneration int64
+	OwnerDisabledAt workspace.Time
+	OwnerGone       bool        // a deleted service account, or no longer a member
+	OwnerRole       string      // of a service account: a role of the catalogue, or empty; of a user: the member's role
+	OwnerScopes     oauth.Scope // of a service account without a role
+	OwnerIsAdmin    bool        // of a user: an organization admin
+
+	seq int64 // the change sequence at which this was read
+}
+
+// recordRow is one row of the statement: the key once per secret.
+type recordRow struct {
+	Seq              int64          `db:"seq"`
+	ID               ID             `db:"id"`
+	WorkspaceID      workspace.ID   `db:"workspace_id"`
+	ServiceAccountID sql.NullString `db:"service_account_id"`
+	UserID           sql.NullString `db:"user_id"`
+	Name             string         `db:"name"`
+	Scopes           sql.NullString `db:"scopes"`
+	Audiences        string         `db:"audiences"`
+	AllowedCIDRs     string         `db:"allowed_cidrs"`
+	TokenTTL         sql.NullInt64  `db:"token_ttl_seconds"`
+	Generation       int64          `db:"generation"`
+	ExpiresAt        workspace.Time `db:"expires_at"`
+	RevokedAt        workspace.Time `db:"revoked_at"`
+
+	Slug        string         `db:"slug"`
+	WsGen       int64          `db:"ws_generation"`
+	SuspendedAt workspace.Time `db:"suspended_at"`
+
+	SAGen      sql.NullInt64  `db:"sa_generation"`
+	SADisabled workspace.Time `db:"sa_disabled_at"`
+	SADeleted  workspace.Time `db:"sa_deleted_at"`
+	SARole     sql.NullString `db:"sa_role"`
+	SAScopes   sql.NullString `db:"sa_scopes"`
+
+	UserGen      sql.NullInt64  `db:"user_generation"`
+	UserDisabled workspace.Time `db:"user_disabled_at"`
+	UserIsAdmin  sql.NullBool   `db:"organization_admin"`
+	MemberRole   sql.NullString `db:"member_role"`
+
+	SecretID        sql.NullString `db:"secret_id"`
+	Digest          []byte         `db:"digest"`
+	Pepper          sql.NullInt64  `db:"pepper_version"`
+	Hint            sql.NullString `db:"hint"`
+	SecretCreatedAt workspace.Time `db:"secret_created_at"`
+	SecretExpiresAt workspace.Time `db:"secret_expires_at"`
+}
+
+const recordQuery = `
+SELECT c.seq, k.id, k.workspace_id, k.service_account_id, k.user_id, k.name, k.scopes, k.audiences, k.allowed_cidrs,
+       k.token_ttl_seconds, k.generation, k.expires_at, k.revoked_at,
+       w.slug, w.generation AS ws_generation, w.suspended_at,
+       a.generation AS sa_generation, a.disabled_at AS sa_disabled_at, a.deleted_at AS sa_deleted_at,
+       a.role AS sa_role, a.scopes AS sa_scopes,
+       u.generation AS user_generation, u.disabled_at AS user_disabled_at, u.organization_admin,
+       m.role AS member_role,
+       s.id AS secret_id, s.digest, s.pepper_version, s.hint, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at
+FROM change_counter c
+JOIN keys k ON k.id = ?
+JOIN workspaces w ON w.id = k.workspace_id
+LEFT JOIN service_accounts a ON a.id = k.service_account_id
+LEFT JOIN users u ON u.id = k.user_id
+LEFT JOIN members m ON m.workspace_id = k.workspace_id AND m.user_id = k.user_id
+LEFT JOIN key_secrets s ON s.key_id = k.id
+WHERE c.id = 1
+ORDER BY s.created_at DESC, s.id DESC
+LIMIT 16`
+
+// Read reads a key's record. workspace.ErrNotFound if there is no such key.
+func Read(ctx context.Context, q sqlx.ExtContext, id ID) (*Record, error) {
+	var rows []recordRow
+	if err := sqlx.SelectContext(ctx, q, &rows, recordQuery, id); err != nil {
+		return nil, fmt.Errorf("read key %s: %w", id, err)
+	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("key %s: %w", id, workspace.ErrNotFound)
+	}
+	record, err := rows[0].record()
+	if err != nil {
+		return nil, fmt.Errorf("read key %s: %w", id, err)
+	}
+	for _, row := range rows {
+		if row.SecretID.Valid {
+			record.Secrets = append(record.Secrets, row.secret())
+		}
+	}
+	return record, nil
+}
+
+func (r recordRow) secret() StoredSecret {
+	return StoredSecret{
+		ID:        r.SecretID.String,
+		Digest:    Digest{Pepper: r.Pepper.Int64, Sum: r.Digest},
+		Hint:      r.Hint.String,
+		CreatedAt: r.SecretCreatedAt,
+		ExpiresAt: r.SecretExpiresAt,
+	}
+}
+
+func (r recordRow) record() (*Record, error) {
+	networks, err := prefixes(r.AllowedCIDRs)
+	if err != nil {
+		return nil, err
+	}
+	record := &Record{
+		Key: Key{
+			ID: r.ID, WorkspaceID: r.WorkspaceID,
+			ServiceAccountID: workspace.ServiceAccountID(r.ServiceAccountID.String),
+			UserID:           workspace.UserID(r.UserID.String),
+			Name:             r.Name,
+			Audiences:        strings.Fields(r.Audiences),
+			AllowedCIDRs:     networks,
+			TokenTTL:         time.Duration(r.TokenTTL.Int64) * time.Second,
+			Generation:       r.Generation,
+			ExpiresAt:        r.ExpiresAt, RevokedAt: r.RevokedAt,
+		},
+		WorkspaceSlug: r.Slug, WorkspaceGeneration: r.WsGen, WorkspaceSuspendedAt: r.SuspendedAt,
+		seq: r.Seq,
+	}
+	if r.Scopes.Valid {
+		scopes := oauth.NewScope(strings.Fields(r.Scopes.String)...)
+		record.Scopes = &scopes
+	}
+	r.owner(record)
+	return record, nil
+}
+
+func (r recordRow) owner(record *Record) {
+	if r.UserID.Valid {
+		record.OwnerGeneration, record.OwnerDisabledAt = r.UserGen.Int64, r.UserDisabled
+		record.OwnerGone, record.OwnerRole = !r.MemberRole.Valid, r.MemberRole.String
+		record.OwnerIsAdmin = r.UserIsAdmin.Bool
+		return
+	}
+	record.OwnerGeneration, record.OwnerDisabledAt = r.SAGen.Int64, r.SADisabled
+	record.OwnerGone = !r.SADeleted.IsZero()
+	record.OwnerRole, record.OwnerScopes = r.SARole.String, oauth.NewScope(strings.Fields(r.SAScopes.String)...)
+}

@@ -1,0 +1,138 @@
+package keys
+
+import (
+	"crypto/rand"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"math/big"
+	"strings"
+)
+
+const (
+	randomLength   = 43 // base62 digits that hold 256 bits
+	checksumLength = 6  // base62 digits that hold 32 bits
+	base62         = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	redacted       = "[redacted]"
+)
+
+// Secret is the plain text of a client_secret. It prints as "[redacted]"
+// whichever way it is formatted, logged or marshalled; only Reveal gives it
+// away. The zero value is no secret.
+type Secret struct {
+	text string
+	body string // the 26 characters that name its key
+	kind Kind
+}
+
+// NewSecret makes a secret of 256 random bits for a key.
+func (f *Format) NewSecret(id ID, kind Kind) Secret {
+	body := string(id[len(id)-idLength:])
+	limit := new(big.Int).Lsh(big.NewInt(1), 256)
+	n, err := rand.Int(rand.Reader, limit)
+	if err != nil {
+		panic(err) // crypto/rand does not fail
+	}
+	text := f.prefix + string(kind) + "_" + body + "_" + digits(n, randomLength)
+	return Secret{text: text + checksum(text), body: body, kind: kind}
+}
+
+// ParseSecret recognises the form of a secret; it looks nothing up. The error
+// is ErrForeignSecret, or wraps ErrMalformedSecret with a sentence that is safe
+// to show to whoever sent it.
+func (f *Format) ParseSecret(s string) (Secret, error) {
+	kind, length, ok := f.secretKind(s)
+	if !ok {
+		return Secret{}, ErrForeignSecret
+	}
+	if len(s) != length {
+		return Secret{}, fmt.Errorf("%w: it has %d of %d characters; was it cut off when it was copied?", ErrMalformedSecret, len(s), length)
+	}
+	if strings.Trim(s, base62+"_") != "" {
+		return Secret{}, fmt.Errorf("%w: it has characters other than letters, digits and underscores; was it changed when it was copied?", ErrMalformedSecret)
+	}
+	text, sum := s[:length-checksumLength], s[length-checksumLength:]
+	body := text[len(text)-randomLength-1-idLength:][:idLength]
+	if text[len(text)-randomLength-1] != '_' || checksum(text) != sum {
+		return Secret{}, fmt.Errorf("%w: its checksum does not match; was it changed when it was copied?", ErrMalformedSecret)
+	}
+	return Secret{text: s, body: body, kind: kind}, nil
+}
+
+// secretKind tells by the beginning whose secret s is and how long it must be.
+// The longest accepted prefix wins, since one may begin like another.
+func (f *Format) secretKind(s string) (kind Kind, length int, ok bool) {
+	for _, p := range f.accepted {
+		for _, k := range []Kind{ServiceKey, PersonalKey} {
+			begin := p + string(k) + "_"
+			if strings.HasPrefix(s, begin) && len(begin) > length {
+				kind, length, ok = k, len(begin), true
+			}
+		}
+	}
+	return kind, length + idLength + 1 + randomLength + checksumLength, ok
+}
+
+// Names reports whether the secret says that it belongs to the key.
+func (s Secret) Names(id ID) bool { return s.text != "" && strings.HasSuffix(string(id), s.body) }
+
+// ID is the key that the secret says it belongs to: a secret alone is a complete
+// credential. The ID is as trustworthy as any other input.
+func (f *Format) ID(s Secret) (ID, error) {
+	prefix, _, _ := strings.Cut(s.text, string(s.kind)+"_"+s.body)
+	return f.ParseID(prefix + "k_" + s.body)
+}
+
+// Kind tells whose secret it is.
+func (s Secret) Kind() Kind { return s.kind }
+
+// Hint is its last four characters before the checksum, for people who compare a
+// secret they hold with a list.
+func (s Secret) Hint() string {
+	end := len(s.text) - checksumLength
+	return s.text[end-4 : end]
+}
+
+// Reveal returns the plain text. Call it where the secret leaves for its owner,
+// and nowhere else.
+func (s Secret) Reveal() string { return s.text }
+
+// String, GoString, Format, LogValue and the marshallers keep the plain text out
+// of logs, errors and answers.
+func (s Secret) String() string { return redacted }
+
+// GoString implements fmt.GoStringer.
+func (s Secret) GoString() string { return redacted }
+
+// Format implements fmt.Formatter, so that no verb reaches the fields.
+func (s Secret) Format(state fmt.State, _ rune) { _, _ = fmt.Fprint(state, redacted) }
+
+// LogValue implements slog.LogValuer.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText implements encoding.TextMarshaler, which JSON and YAML use.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// checksum is the CRC-32 (IEEE) of all that precedes it, in base62. It finds
+// mistakes in copying and lets scanners recognise a leaked secret; it is no
+// protection against forgery.
+func checksum(text string) string {
+	n := crc32.ChecksumIEEE([]byte(text))
+	var out [checksumLength]byte
+	for i := checksumLength - 1; i >= 0; i-- {
+		out[i] = base62[n%62]
+		n /= 62
+	}
+	return string(out[:])
+}
+
+// digits writes n in base62 with leading zeros.
+func digits(n *big.Int, length int) string {
+	out := make([]byte, length)
+	rest, digit, base := new(big.Int).Set(n), new(big.Int), big.NewInt(62)
+	for i := length - 1; i >= 0; i-- {
+		rest.DivMod(rest, base, digit)
+		out[i] = base62[digit.Int64()]
+	}
+	return string(out)
+}

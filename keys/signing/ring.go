@@ -1,0 +1,96 @@
+package signing
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/keys/jwk"
+	"github.com/tokenbooth/tokenbooth/workspace/change"
+)
+
+// ErrNoKey: there is no active signing key.
+var ErrNoKey = errors.New("there is no active signing key")
+
+// Ring holds the signing keys in memory: the active one signs, all that are not
+// removed are published.
+type Ring struct {
+	reader  sqlx.ExtContext
+	sealer  *Sealer
+	current atomic.Pointer[contents]
+}
+
+type contents struct {
+	active    *Key
+	published jwk.Set
+}
+
+// Subject is how the change log and the audit log name a signing key.
+func Subject(kid string) string { return subjectPrefix + kid }
+
+const subjectPrefix = "signing_key:"
+
+// Concerns reports whether a batch of changes touches signing keys, so that the
+// ring has to be loaded anew.
+func Concerns(batch change.Batch) bool {
+	for subject := range batch.Subjects {
+		if strings.HasPrefix(subject, subjectPrefix) {
+			return true
+		}
+	}
+	return !batch.Complete
+}
+
+// NewRing makes a ring that reads from the database; Load fills it.
+func NewRing(reader sqlx.ExtContext, sealer *Sealer) *Ring {
+	r := &Ring{reader: reader, sealer: sealer}
+	r.current.Store(&contents{})
+	return r
+}
+
+// Load reads the keys anew. ErrNoKey: none is active. ErrSealed: the active one
+// does not open. On an error the ring stays as it was.
+func (r *Ring) Load(ctx context.Context) error {
+	stored, err := Published(ctx, r.reader)
+	if err != nil {
+		return err
+	}
+	next := contents{published: jwk.Set{Keys: []jwk.Key{}}}
+	for _, s := range stored {
+		var public jwk.Key
+		if err := json.Unmarshal([]byte(s.PublicJWK), &public); err != nil {
+			return fmt.Errorf("signing key %s: %w", s.ID, err)
+		}
+		if public.ID != s.ID || public.Thumbprint() != s.ID {
+			return fmt.Errorf("signing key %s: the row holds another public key: it was changed", s.ID)
+		}
+		next.published.Keys = append(next.published.Keys, public)
+		if s.State != Active {
+			continue
+		}
+		if next.active, err = open(s, r.sealer); err != nil {
+			return err
+		}
+	}
+	if next.active == nil {
+		return ErrNoKey
+	}
+	r.current.Store(&next)
+	return nil
+}
+
+// Active is the key that signs. ErrNoKey until Load has succeeded.
+func (r *Ring) Active() (*Key, error) {
+	if k := r.current.Load().active; k != nil {
+		return k, nil
+	}
+	return nil, ErrNoKey
+}
+
+// Published is the set for the JWKS document.
+func (r *Ring) Published() jwk.Set { return r.current.Load().published }

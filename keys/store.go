@@ -1,0 +1,113 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+// Insert stores a new key.
+func Insert(ctx context.Context, tx sqlx.ExtContext, k Key) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO keys (id, workspace_id, service_account_id, user_id, name, description,
+			scopes, audiences, allowed_cidrs, token_ttl_seconds, generation, expires_at, created_at, created_by, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		k.ID, k.WorkspaceID, null(k.ServiceAccountID), null(k.UserID), k.Name, k.Description,
+		scopeText(k.Scopes), strings.Join(k.Audiences, " "), joinPrefixes(k.AllowedCIDRs), ttlSeconds(k.TokenTTL),
+		k.Generation, k.ExpiresAt, k.CreatedAt, k.CreatedBy, k.UpdatedAt)
+	if err != nil {
+		return fmt.Errorf("insert key %s: %w", k.ID, err)
+	}
+	return nil
+}
+
+// InsertSecret stores the digest of a new secret of a key.
+func InsertSecret(ctx context.Context, tx sqlx.ExtContext, id ID, s StoredSecret) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO key_secrets (id, key_id, digest, pepper_version, hint, created_at, expires_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`, s.ID, id, s.Digest.Sum, s.Digest.Pepper, s.Hint, s.CreatedAt, s.ExpiresAt)
+	if err != nil {
+		return fmt.Errorf("insert a secret of key %s: %w", id, err)
+	}
+	return nil
+}
+
+// EndSecrets makes the secrets of a key that would live longer end at an
+// instant, and all but the newest keep of them now.
+func EndSecrets(ctx context.Context, tx sqlx.ExtContext, id ID, at workspace.Time, keep int, now workspace.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE key_secrets SET expires_at = ?
+		WHERE key_id = ? AND (expires_at IS NULL OR expires_at > ?)`, at, id, at)
+	if err != nil {
+		return fmt.Errorf("end the secrets of key %s: %w", id, err)
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE key_secrets SET expires_at = ?
+		WHERE key_id = ? AND expires_at > ? AND id NOT IN
+			(SELECT id FROM key_secrets WHERE key_id = ? ORDER BY created_at DESC, id DESC LIMIT ?)`, now, id, now, id, keep)
+	if err != nil {
+		return fmt.Errorf("end the secrets of key %s: %w", id, err)
+	}
+	return nil
+}
+
+// Revoke ends a key for good and denies its tokens. It reports whether the key
+// was live until now.
+func Revoke(ctx context.Context, tx sqlx.ExtContext, id ID, reason string, at workspace.Time) (bool, error) {
+	result, err := tx.ExecContext(ctx, `UPDATE keys SET revoked_at = ?, revoked_reason = ?, updated_at = ?, generation = generation + 1
+		WHERE id = ? AND revoked_at IS NULL`, at, reason, at, id)
+	if err != nil {
+		return false, fmt.Errorf("revoke key %s: %w", id, err)
+	}
+	n, err := result.RowsAffected()
+	return n == 1, err
+}
+
+// SetScopes changes what a key may do and denies the tokens that it has.
+func SetScopes(ctx context.Context, tx sqlx.ExtContext, id ID, scopes *oauth.Scope, at workspace.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE keys SET scopes = ?, updated_at = ?, generation = generation + 1 WHERE id = ?`,
+		scopeText(scopes), at, id)
+	if err != nil {
+		return fmt.Errorf("change the scopes of key %s: %w", id, err)
+	}
+	return nil
+}
+
+// FindByName reads the ID of an owner's key by its name, revoked or not; the
+// newest when several share it. ErrNotFound if there is none.
+func FindByName(ctx context.Context, q sqlx.ExtContext, ws workspace.ID, owner, name string) (ID, error) {
+	var ids []ID
+	err := sqlx.SelectContext(ctx, q, &ids, `SELECT id FROM keys WHERE workspace_id = ? AND name = ?
+		AND (service_account_id = ? OR user_id = ?) ORDER BY created_at DESC, id DESC`, ws, name, owner, owner)
+	if err != nil {
+		return "", fmt.Errorf("read key %s: %w", name, err)
+	}
+	if len(ids) == 0 {
+		return "", fmt.Errorf("key %s: %w", name, workspace.ErrNotFound)
+	}
+	return ids[0], nil
+}
+
+// null stores the empty string as NULL.
+func null[T ~string](s T) any {
+	if s == "" {
+		return nil
+	}
+	return string(s)
+}
+
+func scopeText(s *oauth.Scope) any {
+	if s == nil {
+		return nil
+	}
+	return s.String()
+}
+
+func ttlSeconds(d time.Duration) any {
+	if d == 0 {
+		return nil
+	}
+	return int64(d / time.Second)
+}

@@ -1,0 +1,172 @@
+package keys
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+// Bounds of the usage writer.
+const (
+	usagePending = 100_000 // secrets remembered between two writes
+	usageBatch   = 200     // rows of one statement: five parameters each
+	usageTimeout = 5 * time.Second
+	agentLength  = 256 // bytes of a user agent that are kept
+)
+
+// Use is one successful exchange.
+type Use struct {
+	SecretID string
+	At       workspace.Time
+	Address  string
+	Agent    string
+}
+
+// UsageWriter keeps when, from where and by what each secret was last used, and
+// when a key was last refused. It writes behind: exchanges only leave a note in
+// memory, of which the newest per secret goes to the database in batches. A
+// crash loses at most one interval; a full memory drops notes and counts them.
+type UsageWriter struct {
+	writer   sqlx.ExtContext
+	interval time.Duration
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	used   map[string]Use
+	failed map[ID]workspace.Time
+
+	dropped atomic.Uint64
+}
+
+// NewUsageWriter makes a writer that writes once per interval. Run must be
+// running for anything to be written.
+func NewUsageWriter(writer sqlx.ExtContext, interval time.Duration, log *slog.Logger) *UsageWriter {
+	return &UsageWriter{writer: writer, interval: interval, log: log, used: map[string]Use{}, failed: map[ID]workspace.Time{}}
+}
+
+// Used notes a successful exchange.
+func (w *UsageWriter) Used(u Use) {
+	if len(u.Agent) > agentLength {
+		u.Agent = u.Agent[:agentLength]
+	}
+	u.Agent = strings.ToValidUTF8(strings.ReplaceAll(u.Agent, "\x00", ""), "?") // PostgreSQL takes nothing else
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, known := w.used[u.SecretID]; !known && len(w.used) >= usagePending {
+		w.dropped.Add(1)
+		return
+	}
+	w.used[u.SecretID] = u
+}
+
+// Failed notes that an exchange with a known key was refused.
+func (w *UsageWriter) Failed(id ID, at workspace.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, known := w.failed[id]; !known && len(w.failed) >= usagePending {
+		w.dropped.Add(1)
+		return
+	}
+	w.failed[id] = at
+}
+
+// Dropped counts the notes that were lost.
+func (w *UsageWriter) Dropped() uint64 { return w.dropped.Load() }
+
+// Run writes until ctx ends, and then once more.
+func (w *UsageWriter) Run(ctx context.Context) {
+	tick := time.NewTicker(w.interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			w.Flush(ctx)
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), usageTimeout)
+			w.Flush(last)
+			cancel()
+			return
+		}
+	}
+}
+
+// Flush writes what is noted now. Notes that cannot be written are kept for the
+// next time, unless newer ones have come.
+func (w *UsageWriter) Flush(ctx context.Context) {
+	w.mu.Lock()
+	used, failed := w.used, w.failed
+	w.used, w.failed = map[string]Use{}, map[ID]workspace.Time{}
+	w.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(ctx, usageTimeout)
+	defer cancel()
+	for batch := range slices.Chunk(slices.Collect(maps.Values(used)), usageBatch) {
+		if err := writeUses(ctx, w.writer, batch); err != nil {
+			w.log.Warn("cannot write when secrets were last used; trying again", "secrets", len(batch), "error", err)
+			w.keep(batch)
+		}
+	}
+	for batch := range slices.Chunk(slices.Collect(maps.Keys(failed)), usageBatch) {
+		if err := writeFailures(ctx, w.writer, batch, failed); err != nil {
+			w.log.Warn("cannot write when keys were last refused", "keys", len(batch), "error", err)
+			w.dropped.Add(uint64(len(batch)))
+		}
+	}
+}
+
+func (w *UsageWriter) keep(batch []Use) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, u := range batch {
+		if _, newer := w.used[u.SecretID]; newer {
+			continue
+		}
+		if len(w.used) >= usagePending {
+			w.dropped.Add(1)
+			continue
+		}
+		w.used[u.SecretID] = u
+	}
+}
+
+// writeUses updates many rows in one statement. An older note never replaces a
+// newer one of another replica.
+func writeUses(ctx context.Context, writer sqlx.ExtContext, batch []Use) error {
+	// One order everywhere makes it unlikely that replicas block each other; if
+	// they do, the database ends one statement and its notes go with the next.
+	slices.SortFunc(batch, func(a, b Use) int { return strings.Compare(a.SecretID, b.SecretID) })
+	var args []any
+	for _, u := range batch {
+		args = append(args, u.SecretID, u.At, u.Address, u.Agent)
+	}
+	row := `(CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT))`
+	_, err := writer.ExecContext(ctx, `WITH note (id, at, address, agent) AS (VALUES `+repeat(row, len(batch))+`)
+		UPDATE key_secrets SET last_used_at = note.at, last_used_address = note.address, last_used_agent = note.agent
+		FROM note WHERE key_secrets.id = note.id AND (last_used_at IS NULL OR last_used_at < note.at)`, args...)
+	return err
+}
+
+func writeFailures(ctx context.Context, writer sqlx.ExtContext, batch []ID, at map[ID]workspace.Time) error {
+	slices.Sort(batch)
+	var args []any
+	for _, id := range batch {
+		args = append(args, id, at[id])
+	}
+	_, err := writer.ExecContext(ctx, `WITH note (id, at) AS (VALUES `+repeat(`(CAST(? AS TEXT), CAST(? AS BIGINT))`, len(batch))+`)
+		UPDATE keys SET last_failed_at = note.at
+		FROM note WHERE keys.id = note.id AND (last_failed_at IS NULL OR last_failed_at < note.at)`, args...)
+	return err
+}
+
+func repeat(row string, n int) string {
+	return strings.TrimSuffix(strings.Repeat(row+", ", n), ", ")
+}
