@@ -1,0 +1,95 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/tokenbooth/tokenbooth/oauth"
+)
+
+// Audience is a registered resource server: where a token is good.
+type Audience struct {
+	Name      string   // an absolute URI, such as https://api.example.com
+	Resources []string // whose scopes its tokens carry; empty: all of the catalogue
+}
+
+// Audiences are the registered resource servers. The issuer itself is always
+// one: tokens for it, and only those, may carry management rights.
+type Audiences struct {
+	issuer   string
+	fallback string
+	byName   map[string]Audience
+	names    []string
+}
+
+// NewAudiences checks the configured audiences. The default is fallback, or the
+// issuer when that is empty.
+func NewAudiences(issuer, fallback string, servers []Audience) (*Audiences, error) {
+	a := &Audiences{issuer: issuer, fallback: fallback, byName: map[string]Audience{}}
+	if fallback == "" {
+		a.fallback = issuer
+	}
+	for _, server := range slices.Concat([]Audience{{Name: issuer}}, servers) {
+		if err := CheckURI(server.Name); err != nil {
+			return nil, fmt.Errorf("the audience %q: %w", server.Name, err)
+		}
+		if _, twice := a.byName[server.Name]; twice {
+			return nil, fmt.Errorf("the audience %q is registered twice (the issuer always is)", server.Name)
+		}
+		a.byName[server.Name] = server
+		a.names = append(a.names, server.Name)
+	}
+	if _, ok := a.byName[a.fallback]; !ok {
+		return nil, fmt.Errorf("the default audience %q is not registered: registered are %s", a.fallback, strings.Join(a.names, ", "))
+	}
+	return a, nil
+}
+
+// Names lists the registered audiences, the issuer first.
+func (a *Audiences) Names() []string { return slices.Clone(a.names) }
+
+// Default is the audience of keys that name none.
+func (a *Audiences) Default() string { return a.fallback }
+
+// Known reports whether an audience is registered.
+func (a *Audiences) Known(name string) bool {
+	_, ok := a.byName[name]
+	return ok
+}
+
+// carries reports whether a token for these audiences may hold the scope.
+// Management rights go only to tokens for the issuer alone, so that no service
+// can replay a caller's token to the management API.
+func (a *Audiences) carries(chosen []string, scope string) bool {
+	if IsReserved(scope) {
+		return len(chosen) == 1 && chosen[0] == a.issuer
+	}
+	resource, _, _ := strings.Cut(scope, ":")
+	return slices.ContainsFunc(chosen, func(name string) bool {
+		resources := a.byName[name].Resources
+		return len(resources) == 0 || slices.Contains(resources, resource)
+	})
+}
+
+// narrow keeps the scopes that a token for these audiences may hold.
+func (a *Audiences) narrow(s oauth.Scope, chosen []string) oauth.Scope {
+	return keep(s, func(scope string) bool { return a.carries(chosen, scope) })
+}
+
+// CheckURI checks the form that RFC 8707 §2 asks of a resource. The error says
+// what is wanted and does not quote the URI.
+func CheckURI(uri string) error {
+	u, err := url.Parse(uri)
+	switch {
+	case err != nil || !u.IsAbs() || (u.Host == "" && u.Opaque == ""):
+		return errors.New("want an absolute URI, such as https://api.example.com")
+	case strings.Contains(uri, "#"):
+		return errors.New("want a URI without a fragment")
+	case strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }):
+		return errors.New("want a URI of printable ASCII")
+	}
+	return nil
+}
