@@ -1,0 +1,140 @@
+package endpoint
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth/bearer"
+	"github.com/tokenbooth/tokenbooth/oauth/grant"
+	"github.com/tokenbooth/tokenbooth/policy"
+)
+
+// Paths below the issuer.
+const (
+	LoginPath  = "/api/login"
+	JWKSPath   = "/.well-known/jwks.json"
+	WhoamiPath = "/api/v1/whoami"
+
+	openIDPath = "/.well-known/openid-configuration"
+	serverPath = "/.well-known/oauth-authorization-server" // before the issuer's path: RFC 8414 §3.1
+)
+
+// Handler answers the OAuth endpoints. All fields are required.
+type Handler struct {
+	Issuer   string // an URL without a trailing slash; it may have a path
+	Grant    *grant.Issuer
+	Policy   *policy.Policy
+	Ring     *signing.Ring
+	Verifier *bearer.Verifier
+	JSON     bool // accept JSON bodies at the token endpoint
+	Log      *slog.Logger
+
+	// Note attaches facts about a request to its log line.
+	Note func(echo.Context, ...slog.Attr)
+	// Count counts exchanges by their outcome.
+	Count func(outcome string)
+}
+
+// Mount adds the routes, below the issuer's path.
+func (h *Handler) Mount(e *echo.Echo) error {
+	issuer, err := url.Parse(h.Issuer)
+	if err != nil {
+		return fmt.Errorf("issuer: %w", err)
+	}
+	base := strings.TrimSuffix(issuer.Path, "/")
+	e.Any(base+LoginPath, only(h.token, http.MethodPost))
+	e.Any(base+JWKSPath, only(h.jwks, http.MethodGet, http.MethodHead))
+	e.Any(base+openIDPath, only(h.metadata, http.MethodGet, http.MethodHead))
+	e.Any(serverPath+base, only(h.metadata, http.MethodGet, http.MethodHead))
+	e.Any(base+WhoamiPath, only(h.whoami, http.MethodGet, http.MethodHead))
+	return nil
+}
+
+// only answers other methods with 405 and Allow (RFC 9110 §15.5.6).
+func only(next echo.HandlerFunc, methods ...string) echo.HandlerFunc {
+	allow := strings.Join(methods, ", ")
+	return func(c echo.Context) error {
+		for _, m := range methods {
+			if c.Request().Method == m {
+				return next(c)
+			}
+		}
+		header := c.Response().Header()
+		header.Set(echo.HeaderAllow, allow)
+		header.Set(echo.HeaderCacheControl, "no-store")
+		if c.Request().Method == http.MethodOptions {
+			return c.NoContent(http.StatusNoContent)
+		}
+		return writeJSON(c, http.StatusMethodNotAllowed, map[string]string{
+			"error":             "invalid_request",
+			"error_description": "This address takes " + allow + " only.",
+		})
+	}
+}
+
+// origin is where a request comes from, as the server was told to see it.
+func origin(c echo.Context) grant.Origin {
+	address, err := netip.ParseAddr(c.RealIP())
+	if err != nil {
+		address = netip.IPv6Unspecified() // a listener without addresses, such as a Unix socket
+	}
+	return grant.Origin{Address: address.Unmap(), Agent: c.Request().UserAgent()}
+}
+
+// writeJSON writes an answer as one line, which is kind to terminals; to HEAD
+// only its header.
+func writeJSON(c echo.Context, status int, answer any) error {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	return writeBody(c, status, echo.MIMEApplicationJSON, append(body, '\n'))
+}
+
+func writeBody(c echo.Context, status int, contentType string, body []byte) error {
+	if c.Request().Method == http.MethodHead {
+		c.Response().Header().Set(echo.HeaderContentType, contentType)
+		return c.NoContent(status)
+	}
+	return c.Blob(status, contentType, body)
+}
+
+// writePublic writes a document that anyone may read and keep for five minutes
+// (RFC 9111, Fetch §3.2): the same bytes have the same ETag.
+func writePublic(c echo.Context, contentType string, document any) error {
+	body, err := json.Marshal(document)
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	sum := sha256.Sum256(body)
+	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	header := c.Response().Header()
+	header.Set(echo.HeaderCacheControl, "public, max-age=300")
+	header.Set(echo.HeaderAccessControlAllowOrigin, "*")
+	header.Set("ETag", tag)
+	if matches(c.Request().Header.Get("If-None-Match"), tag) {
+		return c.NoContent(http.StatusNotModified)
+	}
+	return writeBody(c, http.StatusOK, contentType, body)
+}
+
+// matches compares weakly, as If-None-Match asks (RFC 9110 §13.1.2).
+func matches(ifNoneMatch, tag string) bool {
+	for candidate := range strings.SplitSeq(ifNoneMatch, ",") {
+		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")
+		if candidate == tag || candidate == "*" {
+			return true
+		}
+	}
+	return false
+}

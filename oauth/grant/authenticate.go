@@ -1,0 +1,143 @@
+package grant
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/policy/quota"
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+// Credentials are what a client presents: both as they arrived.
+type Credentials struct {
+	ID     string // client_id; empty: the secret names its key
+	Secret string // client_secret
+}
+
+// Origin is where a request comes from.
+type Origin struct {
+	Address netip.Addr // the client's, behind trusted proxies
+	Agent   string     // User-Agent
+}
+
+// Client is a key that has proven itself and may be used now.
+type Client struct {
+	*keys.Record
+	SecretID string // the secret that was presented
+}
+
+// Authenticator recognises keys. All fields are required, but Now.
+type Authenticator struct {
+	Format    *keys.Format
+	Peppers   keys.Peppers
+	Directory *keys.Directory
+	Usage     *keys.UsageWriter
+	Failures  *quota.Failures
+	Now       func() time.Time // zero: time.Now
+}
+
+func (a *Authenticator) now() time.Time {
+	if a.Now == nil {
+		return time.Now()
+	}
+	return a.Now()
+}
+
+// Authenticate recognises a key by its ID and secret, or by the secret alone,
+// and checks that it may be used now from there.
+//
+// It returns ErrCredentials or wraps keys.ErrMalformedSecret when the secret is
+// not right, a *TooManyFailuresError instead when that source has failed too
+// often, a *RefusedError when the secret is right but the key may not be used,
+// and wraps keys.ErrUnavailable when it cannot be known.
+func (a *Authenticator) Authenticate(ctx context.Context, c Credentials, from Origin) (*Client, error) {
+	now := a.now()
+	record, stored, err := a.recognise(ctx, c, now)
+	if errors.Is(err, ErrCredentials) || errors.Is(err, keys.ErrMalformedSecret) {
+		// The secret was checked first: the budget can only turn one refusal
+		// into another, so a flood of failures locks nobody out.
+		if wait := a.Failures.Spend(from.Address, now); wait > 0 {
+			return nil, &TooManyFailuresError{RetryAfter: wait, Cause: err}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := admit(record, stored, from, now); err != nil {
+		a.Usage.Failed(record.ID, workspace.At(now))
+		return nil, err
+	}
+	return &Client{Record: record, SecretID: stored.ID}, nil
+}
+
+// recognise finds the key whose secret this is. For the format alone it looks
+// nothing up; for a key that does not exist it does the same work as for one
+// whose secret is wrong.
+func (a *Authenticator) recognise(ctx context.Context, c Credentials, now time.Time) (*keys.Record, keys.StoredSecret, error) {
+	none := keys.StoredSecret{}
+	secret, err := a.Format.ParseSecret(c.Secret)
+	if errors.Is(err, keys.ErrMalformedSecret) {
+		return nil, none, err
+	}
+	id, errID := a.identify(c.ID, secret)
+	if err != nil || errID != nil || !secret.Names(id) {
+		a.Peppers.Waste(secret)
+		return nil, none, ErrCredentials
+	}
+	record, err := a.Directory.Lookup(ctx, id)
+	if errors.Is(err, workspace.ErrNotFound) {
+		a.Peppers.Waste(secret)
+		return nil, none, ErrCredentials
+	}
+	if err != nil {
+		return nil, none, err
+	}
+	for _, stored := range record.Secrets {
+		right, err := a.Peppers.Matches(id, secret, stored.Digest)
+		if err != nil {
+			return nil, none, err
+		}
+		if right {
+			return record, stored, nil
+		}
+	}
+	a.Usage.Failed(id, workspace.At(now))
+	return nil, none, ErrCredentials
+}
+
+func (a *Authenticator) identify(id string, secret keys.Secret) (keys.ID, error) {
+	if id == "" {
+		return a.Format.ID(secret)
+	}
+	return a.Format.ParseID(id)
+}
+
+// admit decides whether a recognised key may be used. Every level counts: the
+// secret, the key, its owner, its workspace, where it is used from.
+func admit(r *keys.Record, secret keys.StoredSecret, from Origin, now time.Time) error {
+	const day = time.RFC3339
+	switch {
+	case !r.RevokedAt.IsZero():
+		return refuse(Revoked, "The API key was revoked at %s: create a new one.", r.RevokedAt.Format(day))
+	case !r.ExpiresAt.IsZero() && r.ExpiresAt.Sub(now) < time.Second:
+		return refuse(Expired, "The API key expired at %s: create a new one.", r.ExpiresAt.Format(day))
+	case !secret.Live(now):
+		return refuse(Replaced, "This secret of the API key ended at %s, when the key was rotated: use its newer secret.", secret.ExpiresAt.Format(day))
+	case r.OwnerGone && r.UserID != "":
+		return refuse(Removed, "The owner of this personal key is no longer a member of the workspace.")
+	case r.OwnerGone:
+		return refuse(Removed, "The service account of this API key was deleted: create a key of another one.")
+	case !r.OwnerDisabledAt.IsZero() && r.UserID != "":
+		return refuse(Disabled, "The owner of this personal key is disabled.")
+	case !r.OwnerDisabledAt.IsZero():
+		return refuse(Disabled, "Service account is disabled: enable it, or use a key of another one.")
+	case !r.WorkspaceSuspendedAt.IsZero():
+		return refuse(Suspended, "Workspace is suspended: ask an organization admin.")
+	case !r.Allows(from.Address):
+		return refuse(Address, "Address not allowed: this API key may not be used from %s.", from.Address)
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package grant
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/policy"
+)
+
+// ErrCredentials: the key ID is unknown or the secret is wrong. Which of the two
+// is deliberately not told, by text, headers or time.
+var ErrCredentials = errors.New("unknown key ID or wrong secret")
+
+// RefusedError refuses a client that has proven to hold the right secret, and
+// only such a client. Its text is meant for the client.
+type RefusedError struct {
+	Reason Reason
+	Text   string // a sentence: why, and what to do
+}
+
+// Reason classifies refusals for metrics.
+type Reason string
+
+// The reasons why a right secret is refused.
+const (
+	Expired   Reason = "expired"
+	Revoked   Reason = "revoked"
+	Replaced  Reason = "secret_replaced"
+	Disabled  Reason = "disabled"
+	Removed   Reason = "owner_removed"
+	Suspended Reason = "workspace_suspended"
+	Address   Reason = "address"
+)
+
+// Error makes it an error; the text is fit for a log line.
+func (e *RefusedError) Error() string { return string(e.Reason) + ": " + e.Text }
+
+func refuse(reason Reason, format string, args ...any) error {
+	return &RefusedError{Reason: reason, Text: fmt.Sprintf(format, args...)}
+}
+
+// TooManyFailuresError answers a failed authentication of a source that has
+// failed too often. A right secret from the same source is not affected.
+type TooManyFailuresError struct {
+	RetryAfter time.Duration
+	Cause      error
+}
+
+// Error makes it an error; the text is fit for a log line.
+func (e *TooManyFailuresError) Error() string {
+	return fmt.Sprintf("too many failures, retry after %s: %v", e.RetryAfter, e.Cause)
+}
+
+// Outcome classifies the result of an exchange for metrics and logs: one of a
+// small fixed set of words.
+func Outcome(err error) string {
+	var refused *RefusedError
+	var failures *TooManyFailuresError
+	switch {
+	case err == nil:
+		return "issued"
+	case errors.As(err, &refused):
+		return string(refused.Reason)
+	case errors.As(err, &failures):
+		return "too_many_failures"
+	case errors.Is(err, ErrCredentials):
+		return "wrong_credentials"
+	case errors.Is(err, keys.ErrMalformedSecret):
+		return "malformed_secret"
+	case errors.Is(err, policy.ErrScope):
+		return "scope"
+	case errors.Is(err, policy.ErrAudience):
+		return "audience"
+	case errors.Is(err, keys.ErrUnavailable):
+		return "unavailable"
+	}
+	return "error"
+}

@@ -1,0 +1,117 @@
+package grant
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/go-oauth2/oauth2/v4"
+	"github.com/go-oauth2/oauth2/v4/manage"
+
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+// Request is one exchange, read and checked for syntax.
+type Request struct {
+	Credentials
+	Origin
+	policy.Request
+}
+
+// Token is what comes out.
+type Token struct {
+	AccessToken  string
+	ExpiresIn    time.Duration // whole seconds
+	Scope        oauth.Scope
+	KeyExpiresAt workspace.Time // zero: the key never expires
+	Client       *Client
+}
+
+// Issuer issues access tokens.
+type Issuer struct {
+	*Authenticator
+	name    string
+	policy  *policy.Policy
+	ring    *signing.Ring
+	manager *manage.Manager
+}
+
+// NewIssuer makes an issuer with that iss claim.
+func NewIssuer(name string, a *Authenticator, p *policy.Policy, ring *signing.Ring) *Issuer {
+	i := &Issuer{Authenticator: a, name: name, policy: p, ring: ring, manager: manage.NewManager()}
+	i.manager.MapClientStorage(clientStore{})
+	i.manager.MapTokenStorage(noTokens{})
+	i.manager.MapAccessGenerate(accessGenerate{i})
+	i.manager.SetClientTokenCfg(&manage.Config{AccessTokenExp: p.TokenTTL}) // and no refresh token: RFC 6749 §4.4.3
+	return i
+}
+
+// Issue exchanges a key for a token: authenticate, decide, sign, record.
+//
+// Besides the errors of Authenticate it returns what policy.Decide refuses, and
+// signing.ErrNoKey.
+func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
+	client, err := i.Authenticate(ctx, r.Credentials, r.Origin)
+	if err != nil {
+		return nil, err
+	}
+	now := i.now()
+	granted, err := i.policy.Decide(client.Record, r.Request, now)
+	if err != nil {
+		i.Usage.Failed(client.ID, workspace.At(now))
+		return nil, err
+	}
+	signed, err := i.run(ctx, exchange{client: client, secret: r.Secret, grant: granted, now: now})
+	if err != nil {
+		return nil, err
+	}
+	i.Usage.Used(keys.Use{SecretID: client.SecretID, At: workspace.At(now), Address: r.Address.String(), Agent: r.Agent})
+	return &Token{AccessToken: signed, ExpiresIn: granted.TTL, Scope: granted.Scope, KeyExpiresAt: client.ExpiresAt, Client: client}, nil
+}
+
+// run lets go-oauth2's manager perform the grant for an exchange that is
+// decided.
+func (i *Issuer) run(ctx context.Context, e exchange) (string, error) {
+	info, err := i.manager.GenerateAccessToken(withExchange(ctx, &e), oauth2.ClientCredentials, &oauth2.TokenGenerateRequest{
+		ClientID:       string(e.client.ID),
+		ClientSecret:   e.secret,
+		Scope:          e.grant.Scope.String(),
+		AccessTokenExp: e.grant.TTL,
+	})
+	if err != nil {
+		return "", fmt.Errorf("grant: %w", err)
+	}
+	return info.GetAccess(), nil
+}
+
+// sign makes the token of a decided exchange (RFC 9068 §2).
+func (i *Issuer) sign(e *exchange) (string, error) {
+	key, err := i.ring.Active()
+	if err != nil {
+		return "", err
+	}
+	payload, err := json.Marshal(oauth.Claims{
+		Issuer:              i.name,
+		Subject:             e.client.OwnerID(),
+		Audience:            e.grant.Audience,
+		ClientID:            string(e.client.ID),
+		IssuedAt:            e.now.Unix(),
+		Expiry:              e.now.Unix() + int64(e.grant.TTL/time.Second),
+		ID:                  workspace.Unique(),
+		Scope:               e.grant.Scope,
+		WorkspaceID:         string(e.client.WorkspaceID),
+		Workspace:           e.client.WorkspaceSlug,
+		KeyGeneration:       e.client.Generation,
+		SubjectGeneration:   e.client.OwnerGeneration,
+		WorkspaceGeneration: e.client.WorkspaceGeneration,
+	})
+	if err != nil {
+		return "", fmt.Errorf("claims: %w", err)
+	}
+	return key.Sign(payload)
+}
