@@ -1,0 +1,215 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Config is everything an operator decides. Its shape is the shape of the
+// configuration file; settings gives each field its key, its default and what it
+// accepts. A Config from Load is valid, and holds secrets: never log it.
+type Config struct {
+	// Issuer is the `iss` of every token and the base of every published URL
+	// (RFC 8414 section 2). Never empty after Load.
+	Issuer string
+	// Listen is the host:port of the public listener.
+	Listen string
+
+	Operations struct {
+		// Listen is the host:port of /livez, /readyz and /metrics.
+		Listen string
+	}
+
+	// Data is the directory of the embedded database and of generated secrets.
+	Data string
+
+	Database struct {
+		// URL is sqlite:<path> or a postgres:// URL. Never empty after Load. Secret.
+		URL string
+	}
+	Redis struct {
+		// URL is empty when one process keeps everything in memory. Secret.
+		URL string
+	}
+
+	// Secrets are empty where the operator gave none.
+	Secrets struct {
+		// Pepper is "version:base64" pairs, comma separated; the first is current.
+		Pepper string
+		// IDKey is the base64 installation key behind the MAC in every key ID.
+		IDKey string
+		// KeyEncryptionKey is "name:base64" or base64; it seals signing keys at rest.
+		KeyEncryptionKey string
+	}
+
+	Keys struct {
+		// Prefix stands before k_, s_ and p_ in new key IDs and secrets.
+		Prefix string
+		// AcceptedPrefixes are earlier prefixes whose keys stay valid.
+		AcceptedPrefixes []string
+		// CacheSize bounds the key directory, in keys.
+		CacheSize int
+	}
+	Tokens struct {
+		// TTL is how long a token lives when its key does not say.
+		TTL time.Duration
+	}
+	Audiences struct {
+		// Default is the audience of a token whose key names none; empty means the issuer.
+		Default string
+		// Servers are the registered resource servers.
+		Servers []ResourceServer
+	}
+	Catalogue struct {
+		// Resources maps each resource to its actions.
+		Resources map[string][]string
+		// Roles maps each role to patterns over the resources, such as "collectors:*".
+		Roles map[string][]string
+	}
+	Exchange struct {
+		// JSON is whether /api/login takes JSON bodies beside forms.
+		JSON bool
+		// Failures bounds wrong credentials per source address.
+		Failures struct {
+			Burst     int // at once
+			PerMinute int // sustained
+		}
+	}
+	HTTP struct {
+		// TrustedProxies are the networks whose X-Forwarded-For is believed.
+		TrustedProxies []netip.Prefix
+		// ShutdownDelay is how long to keep serving after /readyz turned 503.
+		ShutdownDelay time.Duration
+		// DrainTimeout is how long running requests may take after that.
+		DrainTimeout time.Duration
+	}
+	Log struct {
+		Level  string // debug, info, warn or error
+		Format string // json or text
+	}
+}
+
+// ResourceServer is a service that accepts our tokens.
+type ResourceServer struct {
+	Audience  string   `json:"audience" yaml:"audience"`
+	Resources []string `json:"resources" yaml:"resources,flow"` // empty means all
+}
+
+// setting is one leaf of Config: what people call it and what it accepts. The file's
+// keys, the environment's names, --set, validation, `config print` and the help all
+// follow from it.
+type setting struct {
+	key     string // the path in the file, joined by dots
+	field   any    // pointer to the field of Config
+	initial string // the default, written as in the environment
+	accepts string // completes "it accepts …"
+	secret  bool
+	check   func() error // nil when every value of the type will do; may join errors
+
+	source string // who had the last word
+	failed bool   // a value given could not be read, so the field means nothing
+}
+
+const fromDefault = "default"
+
+// settings describes every leaf of c, in the order of the file.
+func settings(c *Config) []*setting {
+	return []*setting{
+		{key: "issuer", field: &c.Issuer, check: func() error { return checkIssuer(c.Issuer, c.Listen) },
+			accepts: "an https URL without query, fragment or trailing slash (http only for a loopback host), such as https://login.example.com"},
+		{key: "listen", field: &c.Listen, initial: "127.0.0.1:8080", accepts: acceptsAddress, check: on(&c.Listen, checkAddress)},
+		{key: "operations.listen", field: &c.Operations.Listen, initial: "127.0.0.1:9090", accepts: acceptsAddress + " other than listen",
+			check: func() error { return checkOperations(c.Operations.Listen, c.Listen) }},
+		{key: "data", field: &c.Data, initial: "./tokenbooth-data", accepts: "the path of a directory", check: on(&c.Data, checkPresent)},
+		{key: "database.url", field: &c.Database.URL, secret: true, check: on(&c.Database.URL, checkDatabase),
+			accepts: "sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE"},
+		{key: "redis.url", field: &c.Redis.URL, secret: true, check: on(&c.Redis.URL, checkRedis),
+			accepts: "redis://HOST:PORT, rediss:// with TLS, or nothing to keep everything in memory"},
+		{key: "secrets.pepper", field: &c.Secrets.Pepper, secret: true, check: on(&c.Secrets.Pepper, checkPepper),
+			accepts: "VERSION:BASE64 of 32 bytes, several separated by commas with the current one first, such as 1:$(openssl rand -base64 32)"},
+		{key: "secrets.id_key", field: &c.Secrets.IDKey, secret: true, check: on(&c.Secrets.IDKey, checkKey),
+			accepts: "the base64 of 32 bytes, from `openssl rand -base64 32`"},
+		{key: "secrets.key_encryption_key", field: &c.Secrets.KeyEncryptionKey, secret: true, check: on(&c.Secrets.KeyEncryptionKey, checkNamedKey),
+			accepts: "the base64 of 32 bytes, from `openssl rand -base64 32`, or NAME:BASE64"},
+		{key: "keys.prefix", field: &c.Keys.Prefix, initial: "tb", accepts: acceptsPrefix, check: on(&c.Keys.Prefix, checkPrefix)},
+		{key: "keys.accepted_prefixes", field: &c.Keys.AcceptedPrefixes, accepts: "a list of earlier prefixes, each " + acceptsPrefix,
+			check: on(&c.Keys.AcceptedPrefixes, each(checkPrefix))},
+		number("keys.cache_size", &c.Keys.CacheSize, 100_000, 100, 10_000_000),
+		duration("tokens.ttl", &c.Tokens.TTL, 10*time.Minute, time.Minute, time.Hour),
+		{key: "audiences.default", field: &c.Audiences.Default, check: func() error { return checkDefaultAudience(c) },
+			accepts: "the audience of one of audiences.servers, or nothing for the issuer"},
+		{key: "audiences.servers", field: &c.Audiences.Servers, check: func() error { return checkServers(c.Audiences.Servers, c.Issuer) },
+			accepts: "a list such as [{audience: https://api.example.com, resources: [collectors]}]; without resources, all"},
+		{key: "catalogue.resources", field: &c.Catalogue.Resources, check: on(&c.Catalogue.Resources, checkResources),
+			accepts: "resources with their actions, such as {collectors: [read, update]}; names match " + catalogueName.String()},
+		{key: "catalogue.roles", field: &c.Catalogue.Roles, check: on(&c.Catalogue.Roles, checkRoles),
+			accepts: "roles with their scopes, such as {auditor: [\"*:read\", \"collectors:*\"]}; names match " + catalogueName.String()},
+		{key: "exchange.json", field: &c.Exchange.JSON, initial: "true", accepts: "true or false"},
+		number("exchange.failures.burst", &c.Exchange.Failures.Burst, 120, 1, 1_000_000),
+		number("exchange.failures.per_minute", &c.Exchange.Failures.PerMinute, 20, 1, 1_000_000),
+		{key: "http.trusted_proxies", field: &c.HTTP.TrustedProxies, accepts: "a list of networks, such as 10.0.0.0/8 or 192.0.2.7/32",
+			check: on(&c.HTTP.TrustedProxies, each(checkProxy))},
+		duration("http.shutdown_delay", &c.HTTP.ShutdownDelay, 5*time.Second, 0, 5*time.Minute),
+		duration("http.drain_timeout", &c.HTTP.DrainTimeout, 20*time.Second, time.Second, 10*time.Minute),
+		choice("log.level", &c.Log.Level, "info", "debug", "info", "warn", "error"),
+		choice("log.format", &c.Log.Format, "json", "json", "text"),
+	}
+}
+
+// variable is the setting's name in the environment.
+func (s *setting) variable() string { return variableOf(s.key) }
+
+func variableOf(key string) string {
+	return "TOKENBOOTH_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+func number(key string, field *int, initial, low, high int) *setting {
+	return &setting{
+		key: key, field: field, initial: fmt.Sprint(initial), check: within(field, low, high),
+		accepts: fmt.Sprintf("a whole number from %d to %d", low, high),
+	}
+}
+
+func duration(key string, field *time.Duration, initial, low, high time.Duration) *setting {
+	return &setting{
+		key: key, field: field, initial: shortDuration(initial), check: within(field, low, high),
+		accepts: fmt.Sprintf("a duration from %s to %s, such as %s", shortDuration(low), shortDuration(high), shortDuration(initial)),
+	}
+}
+
+func choice(key string, field *string, initial string, words ...string) *setting {
+	return &setting{
+		key: key, field: field, initial: initial, check: among(field, words),
+		accepts: "one of " + strings.Join(words, ", "),
+	}
+}
+
+// within checks that *field lies from low to high, both included.
+func within[T cmp.Ordered](field *T, low, high T) func() error {
+	return func() error {
+		if *field < low || *field > high {
+			return fmt.Errorf("%v is out of range", *field)
+		}
+		return nil
+	}
+}
+
+// on is a check of one field.
+func on[T any](field *T, check func(T) error) func() error {
+	return func() error { return check(*field) }
+}
+
+// shortDuration is d without the zero units that time.Duration prints: 10m, not 10m0s.
+func shortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

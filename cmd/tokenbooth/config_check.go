@@ -1,0 +1,313 @@
+package main
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	acceptsAddress = "HOST:PORT (such as 127.0.0.1:8080 or :8080)"
+	acceptsPrefix  = "2 to 24 lower-case letters, digits and underscores, a letter first, such as tb or acme_live"
+)
+
+var (
+	keyPrefix     = regexp.MustCompile(`^[a-z][a-z0-9_]{1,23}$`)
+	catalogueName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+	pattern       = regexp.MustCompile(`^(\*|[a-z][a-z0-9-]{0,62}):(\*|[a-z][a-z0-9-]{0,62})$`)
+	keyName       = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+)
+
+// localIssuer is the issuer of a server that only this machine can reach, and
+// empty for any other. Port 0 is chosen at start, so it makes no issuer.
+func localIssuer(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	switch {
+	case err != nil || port == "0" || !isLoopback(host):
+		return ""
+	case host == "127.0.0.1":
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+// checkIssuer follows RFC 8414 section 2, and refuses in addition what makes two
+// spellings of one issuer, since verifiers compare it byte by byte.
+func checkIssuer(issuer, listen string) error {
+	if issuer == "" {
+		return fmt.Errorf("is required, because listen (%s) has no loopback host with a fixed port to derive it from", listen)
+	}
+	u, err := url.Parse(issuer)
+	switch {
+	case err != nil || u.Hostname() == "":
+		return errors.New("is not an absolute URL")
+	case u.User != nil:
+		return errors.New("holds a user name or password")
+	case strings.ContainsAny(issuer, "?#"):
+		return fmt.Errorf("%q has a query or a fragment", issuer)
+	case strings.HasSuffix(issuer, "/"):
+		return fmt.Errorf("%q ends in a slash", issuer)
+	case u.Path != "" && path.Clean(u.Path) != u.Path || u.RawPath != "":
+		return fmt.Errorf("%q has a path that is not in its plain form", issuer)
+	case u.Host != strings.ToLower(u.Host):
+		return fmt.Errorf("%q has upper-case letters in its host", issuer)
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return fmt.Errorf("%q would carry secrets unencrypted", issuer)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("%q is not an https URL", issuer)
+	}
+	return nil
+}
+
+func checkAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || strings.ContainsAny(host, " /") {
+		return fmt.Errorf("%q is not an address to listen on", address)
+	}
+	return nil
+}
+
+// checkOperations keeps health and metrics off the public listener.
+func checkOperations(operations, public string) error {
+	if operations == public && !strings.HasSuffix(operations, ":0") {
+		return fmt.Errorf("%q is the address of listen", operations)
+	}
+	return checkAddress(operations)
+}
+
+func checkPresent(value string) error {
+	if value == "" {
+		return errors.New("is empty")
+	}
+	return nil
+}
+
+func checkDatabase(text string) error {
+	if file, ok := strings.CutPrefix(text, "sqlite:"); ok {
+		return checkPresent(file)
+	}
+	return checkURL(text, "postgres", "postgresql")
+}
+
+func checkRedis(text string) error {
+	if text == "" {
+		return nil
+	}
+	return checkURL(text, "redis", "rediss", "unix")
+}
+
+// checkURL checks a URL that may hold a password, so its errors quote nothing.
+func checkURL(text string, schemes ...string) error {
+	u, err := url.Parse(text)
+	if err != nil {
+		return errors.New("is not a URL (a password needs its special characters percent-encoded)")
+	}
+	if !slices.Contains(schemes, u.Scheme) {
+		return errors.New("has an unknown scheme")
+	}
+	return nil
+}
+
+// checkPepper checks "version:base64" pairs; digests name the version, so none may
+// appear twice.
+func checkPepper(text string) error {
+	if text == "" {
+		return nil
+	}
+	seen := map[uint64]bool{}
+	for i, pair := range strings.Split(text, ",") {
+		version, key, _ := strings.Cut(pair, ":")
+		number, err := strconv.ParseUint(version, 10, 31)
+		switch {
+		case err != nil || number == 0:
+			return fmt.Errorf("entry %d does not begin with a version number and a colon", i+1)
+		case seen[number]:
+			return fmt.Errorf("version %d appears twice", number)
+		case !isKey(key):
+			return fmt.Errorf("version %d is not the base64 of 32 bytes", number)
+		}
+		seen[number] = true
+	}
+	return nil
+}
+
+func checkKey(text string) error {
+	if text != "" && !isKey(text) {
+		return errors.New("is not the base64 of 32 bytes")
+	}
+	return nil
+}
+
+func checkNamedKey(text string) error {
+	before, key, named := strings.Cut(text, ":")
+	if !named {
+		return checkKey(text)
+	}
+	if !keyName.MatchString(before) {
+		return errors.New("has a name that is not 1 to 64 letters, digits, dots, hyphens and underscores")
+	}
+	if !isKey(key) {
+		return errors.New("is not the base64 of 32 bytes behind its name")
+	}
+	return nil
+}
+
+// isKey reports whether text is 32 bytes in standard base64, the form that
+// `openssl rand -base64 32` prints.
+func isKey(text string) bool {
+	key, err := base64.StdEncoding.Strict().DecodeString(text)
+	return err == nil && len(key) == 32 && !strings.ContainsAny(text, "\r\n")
+}
+
+func checkPrefix(prefix string) error {
+	if !keyPrefix.MatchString(prefix) {
+		return fmt.Errorf("%q is not a prefix", prefix)
+	}
+	return nil
+}
+
+// checkProxy refuses what would believe X-Forwarded-For from everybody.
+func checkProxy(network netip.Prefix) error {
+	switch {
+	case network.Bits() == 0:
+		return fmt.Errorf("%q lets every client choose its own address", network)
+	case network != network.Masked():
+		return fmt.Errorf("%q has bits set behind its mask; the network is %s", network, network.Masked())
+	}
+	return nil
+}
+
+// checkAudience is a StringOrURI of RFC 7519 section 2.
+func checkAudience(audience string) error {
+	u, err := url.Parse(audience)
+	switch {
+	case audience == "":
+		return errors.New("has no audience")
+	case strings.ContainsFunc(audience, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return fmt.Errorf("the audience %q holds white space", audience)
+	case strings.Contains(audience, ":") && (err != nil || !u.IsAbs() || u.Fragment != ""):
+		return fmt.Errorf("the audience %q is neither a plain name nor an absolute URI without fragment", audience)
+	}
+	return nil
+}
+
+func checkServers(servers []ResourceServer, issuer string) error {
+	var errs []error
+	seen := map[string]bool{}
+	for i, server := range servers {
+		if err := checkAudience(server.Audience); err != nil {
+			errs = append(errs, fmt.Errorf("item %d: %w", i+1, err))
+		}
+		if server.Audience == issuer {
+			errs = append(errs, fmt.Errorf("item %d: the issuer is the audience of the management API and needs no entry", i+1))
+		}
+		if seen[server.Audience] {
+			errs = append(errs, fmt.Errorf("item %d: the audience %q appears twice", i+1, server.Audience))
+		}
+		seen[server.Audience] = true
+		errs = append(errs, checkNames("resource", server.Resources)...)
+	}
+	return errors.Join(errs...)
+}
+
+func checkDefaultAudience(c *Config) error {
+	audience := c.Audiences.Default
+	registered := func(s ResourceServer) bool { return s.Audience == audience }
+	if audience == "" || audience == c.Issuer || slices.ContainsFunc(c.Audiences.Servers, registered) {
+		return nil
+	}
+	return fmt.Errorf("%q is not a registered audience", audience)
+}
+
+// isReserved reports whether a resource names a right of management, which no
+// catalogue may define.
+func isReserved(resource string) bool {
+	switch resource {
+	case "workspace", "members", "service-accounts", "api-keys", "policy", "quota", "audit", "tokens", "organization":
+		return true
+	}
+	return false
+}
+
+func checkResources(resources map[string][]string) error {
+	var errs []error
+	for _, resource := range slices.Sorted(maps.Keys(resources)) {
+		actions := resources[resource]
+		switch {
+		case isReserved(resource):
+			errs = append(errs, fmt.Errorf("the resource %q is reserved for management; choose another name", resource))
+		case len(actions) == 0:
+			errs = append(errs, fmt.Errorf("the resource %q has no action", resource))
+		}
+		errs = append(errs, checkNames("resource", []string{resource})...)
+		errs = append(errs, checkNames("action", actions)...)
+	}
+	return errors.Join(errs...)
+}
+
+// checkNames checks that names are well formed and that none appears twice.
+func checkNames(kind string, names []string) []error {
+	var errs []error
+	for i, n := range names {
+		if !catalogueName.MatchString(n) {
+			errs = append(errs, fmt.Errorf("the %s name %q is not well formed", kind, n))
+		}
+		if slices.Contains(names[:i], n) {
+			errs = append(errs, fmt.Errorf("the %s %q appears twice", kind, n))
+		}
+	}
+	return errs
+}
+
+func checkRoles(roles map[string][]string) error {
+	var errs []error
+	for _, role := range slices.Sorted(maps.Keys(roles)) {
+		errs = append(errs, checkNames("role", []string{role})...)
+		for _, scope := range roles[role] {
+			if !pattern.MatchString(scope) {
+				errs = append(errs, fmt.Errorf("the role %q has %q, which is not a scope pattern", role, scope))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// among checks that *field is one of words.
+func among(field *string, words []string) func() error {
+	return func() error {
+		if !slices.Contains(words, *field) {
+			return fmt.Errorf("%q is not one of them", *field)
+		}
+		return nil
+	}
+}
+
+// each checks every item of a list.
+func each[T any](check func(T) error) func([]T) error {
+	return func(items []T) error {
+		var errs []error
+		for _, item := range items {
+			if err := check(item); err != nil {
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs...)
+	}
+}

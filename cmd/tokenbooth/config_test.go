@@ -1,0 +1,421 @@
+package main
+
+import (
+	"errors"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// load is Load with a file's content, variables and --set arguments.
+func load(t *testing.T, file string, environ []string, set ...string) (*Config, []string, error) {
+	t.Helper()
+	options := loadOptions{file: filepath.Join(t.TempDir(), "tb.yaml")}
+	if err := os.WriteFile(options.file, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range set {
+		options.overrides = append(options.overrides, override{"--set", text})
+	}
+	return Load(&environment{environ: environ}, options)
+}
+
+// problems returns what err says is wrong.
+func problems(t *testing.T, err error) []string {
+	t.Helper()
+	var invalid *configError
+	if !errors.As(err, &invalid) {
+		t.Fatalf("error %v is not a configError", err)
+	}
+	return invalid.problems
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	config, warnings, err := Load(&environment{}, loadOptions{})
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("Load: %v, warnings %q", err, warnings)
+	}
+	want := new(Config)
+	want.Issuer = "http://localhost:8080"
+	want.Listen = "127.0.0.1:8080"
+	want.Operations.Listen = "127.0.0.1:9090"
+	want.Data = "./tokenbooth-data"
+	want.Database.URL = "sqlite:tokenbooth-data/tokenbooth.db"
+	want.Keys.Prefix = "tb"
+	want.Keys.CacheSize = 100_000
+	want.Tokens.TTL = 10 * time.Minute
+	want.Exchange.JSON = true
+	want.Exchange.Failures.Burst = 120
+	want.Exchange.Failures.PerMinute = 20
+	want.HTTP.ShutdownDelay = 5 * time.Second
+	want.HTTP.DrainTimeout = 20 * time.Second
+	want.Log.Level = "info"
+	want.Log.Format = "json"
+	if diff := cmp.Diff(want, config, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	const file = "tokens: {ttl: 2m}\n"
+	environ := []string{"TOKENBOOTH_TOKENS_TTL=3m"}
+	for _, test := range []struct {
+		name    string
+		file    string
+		environ []string
+		set     []string
+		want    time.Duration
+	}{
+		{"default", "", nil, nil, 10 * time.Minute},
+		{"file over default", file, nil, nil, 2 * time.Minute},
+		{"environment over file", file, environ, nil, 3 * time.Minute},
+		{"flag over environment", file, environ, []string{"tokens.ttl=4m"}, 4 * time.Minute},
+		{"an empty variable is unset", file, []string{"TOKENBOOTH_TOKENS_TTL="}, nil, 2 * time.Minute},
+		{"an empty key is unset", "tokens:\n  ttl:\n", nil, nil, 10 * time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config, _, err := load(t, test.file, test.environ, test.set...)
+			if err != nil || config.Tokens.TTL != test.want {
+				t.Errorf("ttl = %v, error %v; want %v", config.Tokens.TTL, err, test.want)
+			}
+		})
+	}
+}
+
+// TestSameFromEverySource gives one value of each shape by each way in.
+func TestSameFromEverySource(t *testing.T) {
+	const file = `
+http: {trusted_proxies: [10.0.0.0/8, "2001:db8::/32"]}
+keys: {accepted_prefixes: [old, older], cache_size: 500}
+exchange: {json: false}
+audiences: {servers: [{audience: https://api.example.com, resources: [collectors]}, {audience: sts.amazonaws.com}]}
+catalogue:
+  resources: {collectors: [read, update]}
+  roles: {auditor: ["*:read"]}
+`
+	values := map[string]string{
+		"http.trusted_proxies":   "10.0.0.0/8, 2001:db8::/32",
+		"keys.accepted_prefixes": "old,older",
+		"keys.cache_size":        "500",
+		"exchange.json":          "false",
+		"audiences.servers":      "[{audience: https://api.example.com, resources: [collectors]}, {audience: sts.amazonaws.com}]",
+		"catalogue.resources":    "{collectors: [read, update]}",
+		"catalogue.roles":        `{auditor: ["*:read"]}`,
+	}
+	var environ, set []string
+	for key, value := range values {
+		environ = append(environ, variableOf(key)+"="+value)
+		set = append(set, key+"="+value)
+	}
+	fromFile, _, err := load(t, file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromEnvironment, warnings, err := load(t, "", environ)
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("environment: %v, warnings %q", err, warnings)
+	}
+	fromFlags, _, err := load(t, "", nil, set...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefixes := cmpopts.EquateComparable(netip.Prefix{})
+	if diff := cmp.Diff(fromFile, fromEnvironment, prefixes); diff != "" {
+		t.Errorf("file and environment differ:\n%s", diff)
+	}
+	if diff := cmp.Diff(fromFile, fromFlags, prefixes); diff != "" {
+		t.Errorf("file and flags differ:\n%s", diff)
+	}
+	if got := fromFile.Audiences.Servers[0].Resources; !slices.Equal(got, []string{"collectors"}) {
+		t.Errorf("resources of the first server = %q", got)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	key := strings.Repeat("A", 43) + "="
+	for _, test := range []struct {
+		name, file string
+		want       string // part of the one problem
+	}{
+		{"unknown key", "lissten: x", `tb.yaml:1: unknown key "lissten" (did you mean listen?)`},
+		{"unknown section", "operatons: {listen: x}", `(did you mean operations?)`},
+		{"right key in the wrong section", "ttl: 5m", `(did you mean tokens.ttl?)`},
+		{"unknown key without a neighbour", "zzzzzzzz: 1", `unknown key "zzzzzzzz"`},
+		{"duplicate key", "data: a\ndata: b", `the file has "data" twice, on lines 1 and 2`},
+		{"duplicate in a section", "log: {level: info, level: warn}", `the section log has "level" twice`},
+		{"duplicate resource", "catalogue: {resources: {a: [b], a: [c]}}", `has "a" twice`},
+		{"not YAML", "a: [", "not valid YAML"},
+		{"two documents", "data: a\n---\ndata: b", "more than one YAML document"},
+		{"list for a section", "log: [level]", "the section log is not a mapping"},
+		{"section for a value", "data: {a: b}", "data (…/tb.yaml:1): is a list or a section"},
+		{"value for a list", "keys: {accepted_prefixes: old}", "is not a list"},
+		{"value for a server", "audiences: {servers: [x]}", "item 1 is not a mapping"},
+		{"unknown key of a server", "audiences: {servers: [{audience: a, resource: [b]}]}", `unknown key "resource" (did you mean resources?)`},
+		{"number without unit", "tokens: {ttl: 600}", `"600" is not a duration; it accepts a duration from 1m to 1h`},
+		{"ttl below the floor", "tokens: {ttl: 59s}", "59s is out of range"},
+		{"ttl above the ceiling", "tokens: {ttl: 3601s}", "1h0m1s is out of range"},
+		{"yes for true", "exchange: {json: yes}", `"yes" is neither true nor false`},
+		{"zero failures", "exchange: {failures: {burst: 0}}", "0 is out of range"},
+		{"public without issuer", "listen: 0.0.0.0:80", "issuer (default): is required"},
+		{"port 0 without issuer", "listen: 127.0.0.1:0", "issuer (default): is required"},
+		{"plain http issuer", "issuer: http://login.example.com", "would carry secrets unencrypted"},
+		{"issuer with query", "issuer: https://a.example?", "has a query or a fragment"},
+		{"issuer with slash", "issuer: https://a.example/", "ends in a slash"},
+		{"issuer with dots", "issuer: https://a.example/x/../y", "not in its plain form"},
+		{"issuer in capitals", "issuer: https://A.example", "upper-case"},
+		{"issuer of another kind", "issuer: ftp://a.example", "not an https URL"},
+		{"issuer without host", "issuer: https:///x", "not an absolute URL"},
+		{"no port", "issuer: https://a.example\nlisten: localhost", "not an address to listen on"},
+		{"one listener for both", "operations: {listen: '127.0.0.1:8080'}", "is the address of listen"},
+		{"no directory", "data: ''", "data (…/tb.yaml:1): is empty"},
+		{"database of another kind", "database: {url: mysql://h}", "unknown scheme"},
+		{"short pepper", "secrets: {pepper: '1:QUJD'}", "version 1 is not the base64 of 32 bytes"},
+		{"pepper without version", "secrets: {pepper: " + key + "}", "entry 1 does not begin with a version"},
+		{"pepper version twice", "secrets: {pepper: '1:" + key + ",1:" + key + "'}", "version 1 appears twice"},
+		{"short id key", "secrets: {id_key: QUJD}", "not the base64 of 32 bytes"},
+		{"nameless encryption key", "secrets: {key_encryption_key: ':" + key + "'}", "has a name that"},
+		{"prefix in capitals", "keys: {prefix: TB}", `"TB" is not a prefix`},
+		{"old prefix of one letter", "keys: {accepted_prefixes: [x]}", `"x" is not a prefix`},
+		{"reserved resource", "catalogue: {resources: {tokens: [read]}}", `"tokens" is reserved`},
+		{"resource without action", "catalogue: {resources: {a: []}}", "has no action"},
+		{"action in capitals", "catalogue: {resources: {a: [Read]}}", `the action name "Read" is not well formed`},
+		{"role with one word", "catalogue: {roles: {a: [read]}}", "not a scope pattern"},
+		{"audience with a blank", "audiences: {servers: [{audience: a b}]}", "white space"},
+		{"audience twice", "audiences: {servers: [{audience: a}, {audience: a}]}", "appears twice"},
+		{"issuer as audience", "audiences: {servers: [{audience: 'http://localhost:8080'}]}", "needs no entry"},
+		{"unknown default audience", "audiences: {default: a}", "not a registered audience"},
+		{"everybody a proxy", "http: {trusted_proxies: [0.0.0.0/0]}", "lets every client choose"},
+		{"address as a network", "http: {trusted_proxies: [10.0.0.1]}", "not a network"},
+		{"network with host bits", "http: {trusted_proxies: [10.0.0.1/8]}", "the network is 10.0.0.0/8"},
+		{"unknown level", "log: {level: loud}", `"loud" is not one of them; it accepts one of debug, info, warn, error`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, _, err := load(t, test.file, nil)
+			got := problems(t, err)
+			if want, elided := test.want, elide(got[0]); len(got) != 1 || !strings.Contains(elided, want) {
+				t.Errorf("problems = %q\nwant one with %q", got, want)
+			}
+		})
+	}
+}
+
+// elide shortens the path of the file in "(/tmp/…/tb.yaml:1)".
+func elide(problem string) string {
+	before, after, found := strings.Cut(problem, "/tb.yaml")
+	if i := strings.LastIndexByte(before, '('); found && i >= 0 {
+		return before[:i+1] + "…/tb.yaml" + after
+	}
+	return problem
+}
+
+func TestAcceptedEdges(t *testing.T) {
+	for name, file := range map[string]string{
+		"only comments":          "# nothing\n",
+		"empty sections":         "log:\nkeys:\n",
+		"issuer with path":       "issuer: https://a.example/login\nlisten: :8080",
+		"issuer on IPv6":         "issuer: http://[::1]:80\nlisten: '[::1]:80'",
+		"audience that is a URN": "audiences: {servers: [{audience: 'urn:a:b'}], default: 'urn:a:b'}",
+		"alias":                  "catalogue: {roles: {a: &r ['*:read'], b: *r}}",
+		"chosen ports":           "issuer: http://localhost\nlisten: 127.0.0.1:0\noperations: {listen: '127.0.0.1:0'}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, _, err := load(t, file, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestEveryProblemAtOnce(t *testing.T) {
+	_, _, err := load(t, "tokens: {ttl: 1s}\nnonsense: 1\nlog: {level: loud, format: xml}", []string{"TOKENBOOTH_KEYS_PREFIX=TB"}, "keys.cache_size=x")
+	if got := problems(t, err); len(got) != 6 {
+		t.Errorf("%d problems, want 6: %q", len(got), got)
+	}
+}
+
+// TestNoErrorTellsASecret puts a canary in every secret in every way that is refused.
+func TestNoErrorTellsASecret(t *testing.T) {
+	const canary = "c4n4ry"
+	dir := t.TempDir()
+	path := filepath.Join(dir, "open")
+	if err := os.WriteFile(path, []byte(canary), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o644); err != nil { // whatever the umask
+		t.Fatal(err)
+	}
+	for _, s := range settings(new(Config)) {
+		if !s.secret {
+			continue
+		}
+		section, leaf, _ := strings.Cut(s.key, ".")
+		for way, run := range map[string]func() error{
+			"file": func() error {
+				_, _, err := load(t, section+": {"+leaf+": 'x://u:"+canary+"@%zz'}", nil)
+				return err
+			},
+			"list in file": func() error {
+				_, _, err := load(t, section+": {"+leaf+": ["+canary+"]}", nil)
+				return err
+			},
+			"environment": func() error {
+				_, _, err := load(t, "", []string{s.variable() + "=1:" + canary})
+				return err
+			},
+			"both variables": func() error {
+				_, _, err := load(t, "", []string{s.variable() + "=" + canary, s.variable() + "_FILE=" + path})
+				return err
+			},
+			"readable file": func() error {
+				_, _, err := load(t, "", []string{s.variable() + "_FILE=" + path})
+				return err
+			},
+			"flag": func() error {
+				_, _, err := load(t, "", nil, s.key+"="+canary)
+				return err
+			},
+			"flag with a slip": func() error {
+				_, _, err := load(t, "", nil, canary)
+				return err
+			},
+		} {
+			if err := run(); err == nil {
+				t.Errorf("%s by %s: accepted", s.key, way)
+			} else if strings.Contains(err.Error(), canary) {
+				t.Errorf("%s by %s: the error tells the secret: %v", s.key, way, err)
+			}
+		}
+	}
+}
+
+func TestSecretFile(t *testing.T) {
+	const url = "redis://:hunter2@localhost:6379/0"
+	path := filepath.Join(t.TempDir(), "redis")
+	write := func(content string, mode os.FileMode) error {
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		config, _, err := load(t, "", []string{"TOKENBOOTH_REDIS_URL_FILE=" + path})
+		if err == nil && config.Redis.URL != url {
+			t.Errorf("redis.url = %q, want %q", config.Redis.URL, url)
+		}
+		return err
+	}
+	for _, mode := range []os.FileMode{0o600, 0o440, 0o640} {
+		if err := write(url+"\n", mode); err != nil {
+			t.Errorf("mode %v: %v", mode, err)
+		}
+	}
+	if err := write(url, 0o644); err == nil || !strings.Contains(err.Error(), "can be read by every user") {
+		t.Errorf("world-readable file: %v", err)
+	}
+	if err := write("\n", 0o600); err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("empty file: %v", err)
+	}
+}
+
+func TestVariablesOfOthers(t *testing.T) {
+	environ := []string{
+		"TOKENBOOTH_LISTN=:1", "TOKENBOOTH_ZZZZZZZZZZ=1", "TOKENBOOTH_LISTEN_FILE=/x",
+		"TOKENBOOTH_URL=x", "TOKENBOOTH_CLIENT_ID=x", "TOKENBOOTH_CLIENT_SECRET=x", "TOKENBOOTH_TOKEN=x", "TOKENBOOTH_PROFILE=x",
+		"TOKENBOOTH_SERVICE_HOST=10.0.0.1", "TOKENBOOTH_PORT_8080_TCP=x", "HOME=/",
+	}
+	_, warnings, err := load(t, "", environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"the variable TOKENBOOTH_LISTEN_FILE is not a setting and is ignored (did you mean TOKENBOOTH_LISTEN?)",
+		"the variable TOKENBOOTH_LISTN is not a setting and is ignored (did you mean TOKENBOOTH_LISTEN?)",
+		"the variable TOKENBOOTH_ZZZZZZZZZZ is not a setting and is ignored",
+	}
+	if diff := cmp.Diff(want, warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
+// TestSettingsCoverConfig keeps the table complete: each key and each variable once,
+// and no field of Config that no setting fills.
+func TestSettingsCoverConfig(t *testing.T) {
+	config := new(Config)
+	variables := map[string]bool{"TOKENBOOTH_CONFIG": true}
+	fields := map[any]bool{}
+	for _, s := range settings(config) {
+		if variables[s.variable()] || fields[s.field] {
+			t.Errorf("%s is described twice", s.key)
+		}
+		if isForeign(s.variable()) {
+			t.Errorf("%s has the variable of somebody else", s.key)
+		}
+		variables[s.variable()], fields[s.field] = true, true
+	}
+	for name, field := range leaves("Config", reflect.ValueOf(config).Elem()) {
+		if !fields[field] {
+			t.Errorf("%s has no setting", name)
+		}
+	}
+}
+
+// leaves returns a pointer to each field that is no struct, by its name.
+func leaves(prefix string, v reflect.Value) map[string]any {
+	found := map[string]any{}
+	for i := range v.NumField() {
+		name, field := prefix+"."+v.Type().Field(i).Name, v.Field(i)
+		if field.Kind() == reflect.Struct {
+			maps.Copy(found, leaves(name, field))
+		} else {
+			found[name] = field.Addr().Interface()
+		}
+	}
+	return found
+}
+
+func TestEditDistance(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"abc", "abc", 0},
+		{"kitten", "sitting", 3}, {"listen", "lissten", 1}, {"ab", "ba", 2},
+	} {
+		if got := editDistance(test.a, test.b); got != test.want {
+			t.Errorf("editDistance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}
+
+// FuzzConfigFile shows that no file makes the reader panic, and that what it accepts
+// keeps the floors.
+func FuzzConfigFile(f *testing.F) {
+	f.Add([]byte("tokens: {ttl: 5m}\nlog: {level: debug}"))
+	f.Add([]byte("audiences: {servers: [{audience: a, resources: [b]}]}"))
+	f.Add([]byte("a: &a {b: *a}\ncatalogue: {roles: {x: ['*:*']}}"))
+	f.Add([]byte("# only a comment"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		config := new(Config)
+		r := &resolution{config: config, settings: settings(config)}
+		for _, s := range r.settings {
+			r.assignText(s, fromDefault, s.initial)
+		}
+		r.readYAML("tb.yaml", content)
+		r.derive()
+		for _, s := range r.settings {
+			r.validate(s)
+		}
+		if ttl := config.Tokens.TTL; r.err() == nil && (ttl < time.Minute || ttl > time.Hour) {
+			t.Errorf("accepted a ttl of %v", ttl)
+		}
+	})
+}

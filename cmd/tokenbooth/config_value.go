@@ -1,0 +1,169 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// decode stores a YAML value in the field of a setting, or leaves it alone.
+func decode(field any, node *yaml.Node) error {
+	switch field := field.(type) {
+	case *[]string, *[]netip.Prefix:
+		words, err := wordList(node)
+		if err != nil {
+			return err
+		}
+		return parseList(field, words)
+	case *map[string][]string:
+		return decodeLists(field, node)
+	case *[]ResourceServer:
+		return decodeServers(field, node)
+	}
+	if node.Kind != yaml.ScalarNode {
+		return errors.New("is a list or a section, not one value")
+	}
+	return parse(field, node.Value)
+}
+
+// parse stores text in the field of a setting, or leaves it alone. Lists are comma
+// separated; what a line of text cannot say is written as YAML.
+// Errors never quote a string, since that may be a secret.
+func parse(field any, text string) error {
+	switch field := field.(type) {
+	case *string:
+		*field = text
+		return nil
+	case *bool:
+		return store(field, text, parseBool, "neither true nor false")
+	case *int:
+		return store(field, text, strconv.Atoi, "not a whole number")
+	case *time.Duration:
+		return store(field, text, time.ParseDuration, "not a duration")
+	case *[]string, *[]netip.Prefix:
+		return parseList(field, splitList(text))
+	default:
+		node, err := parseYAML([]byte(text))
+		if err != nil || node == nil {
+			return err
+		}
+		return decode(field, node)
+	}
+}
+
+// store keeps what the parser makes of text.
+func store[T any](field *T, text string, parser func(string) (T, error), complaint string) error {
+	value, err := parser(text)
+	if err != nil {
+		return fmt.Errorf("%q is %s", text, complaint)
+	}
+	*field = value
+	return nil
+}
+
+func parseBool(text string) (bool, error) {
+	if text != "true" && text != "false" {
+		return false, strconv.ErrSyntax
+	}
+	return text == "true", nil
+}
+
+func splitList(text string) []string {
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	words := strings.Split(text, ",")
+	for i := range words {
+		words[i] = strings.TrimSpace(words[i])
+	}
+	return words
+}
+
+func parseList(field any, words []string) error {
+	switch field := field.(type) {
+	case *[]netip.Prefix:
+		var prefixes []netip.Prefix
+		for _, word := range words {
+			prefix, err := netip.ParsePrefix(word)
+			if err != nil {
+				return fmt.Errorf("%q is not a network", word)
+			}
+			prefixes = append(prefixes, prefix)
+		}
+		*field = prefixes
+	case *[]string:
+		*field = words
+	}
+	return nil
+}
+
+// wordList returns a YAML list of plain values.
+func wordList(node *yaml.Node) ([]string, error) {
+	if node.Kind != yaml.SequenceNode {
+		return nil, errors.New("is not a list")
+	}
+	var words []string
+	for _, item := range node.Content {
+		item = resolved(item)
+		if item.Kind != yaml.ScalarNode || isNull(item) {
+			return nil, errors.New("has an item that is not one plain value")
+		}
+		words = append(words, item.Value)
+	}
+	return words, nil
+}
+
+func decodeLists(field *map[string][]string, node *yaml.Node) error {
+	entries, err := mapping(node)
+	if err != nil {
+		return err
+	}
+	lists := make(map[string][]string, len(entries))
+	for _, e := range entries {
+		if lists[e.name], err = wordList(e.value); err != nil {
+			return fmt.Errorf("%q %w", e.name, err)
+		}
+	}
+	*field = lists
+	return nil
+}
+
+func decodeServers(field *[]ResourceServer, node *yaml.Node) error {
+	if node.Kind != yaml.SequenceNode {
+		return errors.New("is not a list")
+	}
+	var servers []ResourceServer
+	for i, item := range node.Content {
+		server, err := decodeServer(item)
+		if err != nil {
+			return fmt.Errorf("item %d %w", i+1, err)
+		}
+		servers = append(servers, server)
+	}
+	*field = servers
+	return nil
+}
+
+func decodeServer(node *yaml.Node) (ResourceServer, error) {
+	var server ResourceServer
+	entries, err := mapping(node)
+	for _, e := range entries {
+		if err != nil {
+			break
+		}
+		switch e.name {
+		case "audience":
+			err = decode(&server.Audience, e.value)
+		case "resources":
+			err = decode(&server.Resources, e.value)
+		default:
+			err = fmt.Errorf("has the unknown key %q%s", e.name, didYouMean(e.name, []string{"audience", "resources"}))
+		}
+	}
+	return server, err
+}

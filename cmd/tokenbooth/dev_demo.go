@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/manage"
+)
+
+// demo is what `tokenbooth dev` has made, as --json prints it.
+type demo struct {
+	Issuer        string             `json:"issuer"`
+	LoginURL      string             `json:"login_url"`
+	JWKSURI       string             `json:"jwks_uri"`
+	WhoamiURL     string             `json:"whoami_url"`
+	OperationsURL string             `json:"operations_url"`
+	Audience      string             `json:"audience"`
+	Workspace     string             `json:"workspace"`
+	WorkspaceID   string             `json:"workspace_id"`
+	ClientID      string             `json:"client_id"`
+	ClientSecret  string             `json:"client_secret"`
+	Scope         oauth.Scope        `json:"scope"`
+	Fixtures      map[string]fixture `json:"fixtures"`
+}
+
+// fixture is a key in a state that a client must cope with.
+type fixture struct {
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
+}
+
+// demoRole is the role of the demo's service accounts.
+const demoRole = "editor"
+
+// demoMaker makes the demo through the same use cases as everything else.
+type demoMaker struct {
+	*backend
+	ctx context.Context
+	by  manage.Caller
+}
+
+// makeDemo makes a workspace with a key, and the fixtures.
+func makeDemo(ctx context.Context, b *backend) (*demo, error) {
+	m := demoMaker{backend: b, ctx: ctx, by: manage.Operator("dev")}
+	ws, err := m.workspace("Demo")
+	if err != nil {
+		return nil, err
+	}
+	key, _, err := m.key(b.manager, ws, "demo-ci", time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	scope, _ := b.policy.Catalogue.Role(demoRole)
+	d := &demo{
+		Workspace: ws.Slug, WorkspaceID: string(ws.ID), Scope: scope, Fixtures: map[string]fixture{},
+		ClientID: string(key.ID), ClientSecret: key.Secret.Reveal(),
+	}
+	for name, make := range map[string]func(workspace.Workspace) (manage.Issued, error){
+		"expired": m.expired, "revoked": m.revoked, "disabled": m.disabled, "suspended": m.suspended, "other_workspace": m.other,
+	} {
+		issued, err := make(ws)
+		if err != nil {
+			return nil, err
+		}
+		d.Fixtures[name] = fixture{ClientID: string(issued.ID), ClientSecret: issued.Secret.Reveal()}
+	}
+	return d, nil
+}
+
+// workspace makes a workspace of that name, or when another start has made one
+// in the same database, one with a longer slug.
+func (m demoMaker) workspace(name string) (workspace.Workspace, error) {
+	ws, err := m.manager.CreateWorkspace(m.ctx, m.by, name, "")
+	if errors.Is(err, workspace.ErrConflict) {
+		unique := workspace.Unique()
+		return m.manager.CreateWorkspace(m.ctx, m.by, name, workspace.Slug(name)+"-"+unique[len(unique)-6:])
+	}
+	return ws, err
+}
+
+// key makes a service account and a key of it.
+func (m demoMaker) key(manager *manage.Manager, ws workspace.Workspace, name string, expires time.Time) (manage.Issued, workspace.ServiceAccount, error) {
+	sa, err := m.manager.CreateServiceAccount(m.ctx, m.by, ws.ID, manage.NewServiceAccount{Name: name, Role: demoRole})
+	if err != nil {
+		return manage.Issued{}, sa, err
+	}
+	issued, err := manager.CreateKey(m.ctx, m.by, ws.ID, manage.NewKey{ServiceAccountID: sa.ID, Name: name, ExpiresAt: expires})
+	return issued, sa, err
+}
+
+// expired was made two hours ago, to end an hour ago.
+func (m demoMaker) expired(ws workspace.Workspace) (manage.Issued, error) {
+	past := time.Now().Add(-2 * time.Hour)
+	issued, _, err := m.key(m.managerAt(func() time.Time { return past }), ws, "expired", past.Add(time.Hour))
+	return issued, err
+}
+
+func (m demoMaker) revoked(ws workspace.Workspace) (manage.Issued, error) {
+	issued, _, err := m.key(m.manager, ws, "revoked", time.Time{})
+	if err != nil {
+		return issued, err
+	}
+	return issued, m.manager.RevokeKey(m.ctx, m.by, ws.ID, issued.ID, "a fixture")
+}
+
+func (m demoMaker) disabled(ws workspace.Workspace) (manage.Issued, error) {
+	issued, sa, err := m.key(m.manager, ws, "disabled", time.Time{})
+	if err != nil {
+		return issued, err
+	}
+	return issued, m.manager.DisableServiceAccount(m.ctx, m.by, ws.ID, sa.ID)
+}
+
+func (m demoMaker) suspended(workspace.Workspace) (manage.Issued, error) {
+	ws, err := m.workspace("Demo Suspended")
+	if err != nil {
+		return manage.Issued{}, err
+	}
+	issued, _, err := m.key(m.manager, ws, "suspended", time.Time{})
+	if err != nil {
+		return issued, err
+	}
+	return issued, m.manager.SuspendWorkspace(m.ctx, m.by, ws.ID)
+}
+
+func (m demoMaker) other(workspace.Workspace) (manage.Issued, error) {
+	ws, err := m.workspace("Demo Other")
+	if err != nil {
+		return manage.Issued{}, err
+	}
+	issued, _, err := m.key(m.manager, ws, "other", time.Time{})
+	return issued, err
+}

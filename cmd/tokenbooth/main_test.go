@@ -1,0 +1,21 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets scripts run this test binary as tokenbooth.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"tokenbooth": main})
+}
+
+// TestScripts runs the command lines under testdata/script, each in a directory
+// and an environment of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata/script",
+		RequireUniqueNames: true,
+	})
+}

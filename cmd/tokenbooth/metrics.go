@@ -1,0 +1,58 @@
+package main
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics is what /metrics shows. Labels come from fixed sets.
+type metrics struct {
+	registry  *prometheus.Registry
+	exchanges *prometheus.CounterVec
+	requests  *prometheus.HistogramVec
+}
+
+func newMetrics(s *server) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		exchanges: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokenbooth_exchanges_total", Help: "Exchanges at the token endpoint by outcome.",
+		}, []string{"outcome"}),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tokenbooth_http_request_seconds", Help: "Duration of requests by route and status.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
+		}, []string{"route", "status"}),
+	}
+	m.registry.MustRegister(m.exchanges, m.requests,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		counter("tokenbooth_sql_statements_total", "Statements sent to the database.", s.db.Queries),
+		counter("tokenbooth_key_loads_total", "Keys read from the database.", s.directory.Loads),
+		counter("tokenbooth_usage_dropped_total", "Last-used notes that were lost.", s.usage.Dropped),
+		gauge("tokenbooth_keys_cached", "Keys in memory.", func() float64 { return float64(s.directory.Len()) }),
+		gauge("tokenbooth_change_seq", "The newest change that the caches have taken in.", func() float64 { return float64(s.follower.Applied()) }),
+		gauge("tokenbooth_lease_held", "1 while keys are answered from memory.", func() float64 {
+			if s.follower.Held() {
+				return 1
+			}
+			return 0
+		}),
+	)
+	return m
+}
+
+func counter(name, help string, value func() uint64) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
+}
+
+func gauge(name, help string, value func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+}
+
+func (m *metrics) countExchange(outcome string) { m.exchanges.WithLabelValues(outcome).Inc() }
+
+func (m *metrics) observeRequest(route string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
+}

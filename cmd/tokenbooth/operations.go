@@ -1,0 +1,52 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// operations is the listener for operators: it belongs on a private network.
+func (s *server) operations() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		writeStatus(w, http.StatusOK, map[string]any{"status": "alive"})
+	})
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// readyz says whether this replica can exchange keys now, and what is missing if
+// not. It asks nothing of the database: the lease proves that it answers.
+func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
+	_, noKey := s.ring.Active()
+	checks := map[string]string{
+		"database":    word(s.follower.Held(), "ok", "the lease on the key cache has run out"),
+		"signing_key": word(noKey == nil, "ok", "none is active"),
+		"server":      word(!s.draining.Load(), "ok", "shutting down"),
+	}
+	status, text := http.StatusOK, "ready"
+	for _, check := range checks {
+		if check != "ok" {
+			status, text = http.StatusServiceUnavailable, "not ready"
+		}
+	}
+	checks["redis"] = s.redis.text() // reported, but exchanges do not depend on it
+	writeStatus(w, status, map[string]any{"status": text, "checks": checks})
+}
+
+func word(ok bool, yes, no string) string {
+	if ok {
+		return yes
+	}
+	return no
+}
+
+func writeStatus(w http.ResponseWriter, status int, answer any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(answer) // the client is gone if this fails
+}

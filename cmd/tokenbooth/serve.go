@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenbooth/tokenbooth/deploy/schema"
+)
+
+func newServeCommand(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Serve exchanges keys for tokens until it is asked to stop.
+
+Without configuration it keeps its database and its secrets in ./tokenbooth-data
+and listens on 127.0.0.1:8080, with health and metrics on 127.0.0.1:9090. Set
+database.url to a PostgreSQL server to run several replicas.
+
+SIGTERM makes it leave readiness, serve on for http.shutdown_delay, finish what
+is running, and end with code 0. A second signal ends it at once.`,
+		Example: `$ tokenbooth serve
+$ tokenbooth serve --config /etc/tokenbooth.yaml
+$ TOKENBOOTH_DATABASE_URL_FILE=/run/secrets/database-url tokenbooth serve --issuer https://login.example.com`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := env.loadConfig()
+			if err != nil {
+				return err
+			}
+			return serve(c.Context(), config, newLog(env.stderr, config))
+		},
+	}
+}
+
+// serve runs one replica from configuration to shutdown.
+func serve(ctx context.Context, config *Config, log *slog.Logger) error {
+	unlock, err := lockEmbedded(config)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	b, err := openBackend(ctx, config, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = b.close() }()
+	public, err := listen(config.Listen, "listen")
+	if err != nil {
+		return err
+	}
+	ops, err := listen(config.Operations.Listen, "operations.listen")
+	if err != nil {
+		_ = public.Close()
+		return err
+	}
+	s, err := newServer(ctx, b, log)
+	if err != nil {
+		_ = public.Close()
+		_ = ops.Close()
+		return err
+	}
+	active, err := s.ring.Active()
+	if err != nil {
+		return err
+	}
+	log.Info("serving", "issuer", config.Issuer, "listen", public.Addr().String(), "operations", ops.Addr().String(),
+		"database", string(b.db.Dialect()), "signing_key", active.ID, "version", readBuild().Version)
+	if err := s.run(ctx, public, ops); err != nil {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+func listen(address, setting string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, exitWith(exitFailure, fmt.Errorf("cannot listen: %w", err), "choose another address with "+setting)
+	}
+	return listener, nil
+}
+
+// newLog writes one line an event.
+func newLog(w io.Writer, config *Config) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(config.Log.Level)) // checked with the configuration
+	options := &slog.HandlerOptions{Level: level}
+	if config.Log.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// lockEmbedded keeps a second server off an embedded database. The lock goes
+// with the process, however it ends.
+func lockEmbedded(config *Config) (unlock func(), err error) {
+	path, embedded := strings.CutPrefix(config.Database.URL, string(schema.SQLite)+":")
+	if !embedded {
+		return func() {}, nil
+	}
+	path, _, _ = strings.Cut(path, "?")
+	return lockFile(path + ".lock")
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth/bearer"
+	"github.com/tokenbooth/tokenbooth/oauth/endpoint"
+	"github.com/tokenbooth/tokenbooth/oauth/grant"
+	"github.com/tokenbooth/tokenbooth/policy/quota"
+	"github.com/tokenbooth/tokenbooth/workspace/change"
+	"github.com/tokenbooth/tokenbooth/workspace/manage"
+)
+
+// usageInterval is how often last-used notes are written.
+const usageInterval = time.Second
+
+// server is one running replica.
+type server struct {
+	*backend
+	log       *slog.Logger
+	ring      *signing.Ring
+	follower  *change.Follower
+	directory *keys.Directory
+	usage     *keys.UsageWriter
+	metrics   *metrics
+	redis     *redisStatus
+	public    *http.Server
+	ops       *http.Server
+	draining  atomic.Bool
+}
+
+// newServer builds every part in the order in which they depend on each other.
+// Nothing runs yet, but the first lease is taken.
+func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, error) {
+	s := &server{backend: b, log: log}
+	s.ring = signing.NewRing(b.db.Reader(), b.sealer)
+	if err := b.manager.EnsureSigningKey(ctx, manage.Operator("setup")); err != nil {
+		return nil, err
+	}
+	host, _ := os.Hostname() // only for people who look at the table
+	s.follower = &change.Follower{Database: b.db, Host: fmt.Sprintf("%s:%d", host, os.Getpid()), Log: log}
+	var err error
+	if s.directory, err = keys.NewDirectory(b.db.Reader(), s.follower.Held, b.config.Keys.CacheSize); err != nil {
+		return nil, err
+	}
+	s.follower.OnChange = []func(change.Batch){s.directory.Forget, s.reloadRing}
+	if err := s.follower.Start(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.ring.Load(ctx); err != nil {
+		return nil, err
+	}
+	s.usage = keys.NewUsageWriter(b.db.Writer(), usageInterval, log)
+	s.redis = newRedisStatus(b.config.Redis.URL)
+	s.metrics = newMetrics(s)
+	return s, s.mount()
+}
+
+// mount makes the two HTTP servers.
+func (s *server) mount() error {
+	failures := s.config.Exchange.Failures
+	issuer := grant.NewIssuer(s.config.Issuer, &grant.Authenticator{
+		Format:    s.format,
+		Peppers:   s.peppers,
+		Directory: s.directory,
+		Usage:     s.usage,
+		Failures:  quota.NewFailures(quota.PerMinute(failures.PerMinute, failures.Burst)),
+	}, s.policy, s.ring)
+	audiences := s.policy.Audiences.Names()
+	verifier, err := bearer.New(bearer.Config{
+		Issuer: s.config.Issuer, Audience: audiences[0], OtherAudiences: audiences[1:],
+		Keys: bearer.KeySetFunc(s.ring.Published), Leeway: bearer.MaxLeeway,
+	})
+	if err != nil {
+		return err
+	}
+	e := newEcho(s.config, s.log, s.metrics)
+	oauth := &endpoint.Handler{
+		Issuer: s.config.Issuer, Grant: issuer, Policy: s.policy, Ring: s.ring, Verifier: verifier,
+		JSON: s.config.Exchange.JSON, Log: s.log, Note: note, Count: s.metrics.countExchange,
+	}
+	if err := oauth.Mount(e); err != nil {
+		return err
+	}
+	s.public = newHTTPServer(e, s.log)
+	s.ops = newHTTPServer(s.operations(), s.log)
+	return nil
+}
+
+// reloadRing takes in changes of the signing keys. If they cannot be read, the
+// ring stays as it was, which the log must not hide.
+func (s *server) reloadRing(batch change.Batch) {
+	if !signing.Concerns(batch) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), change.DefaultTiming.Lease)
+	defer cancel()
+	if err := s.ring.Load(ctx); err != nil {
+		s.log.Error("cannot load the changed signing keys", "error", err)
+	}
+}
+
+// run serves on the listeners until ctx ends, then drains: it leaves readiness
+// at once, goes on serving for the shutdown delay so that load balancers notice,
+// lets running requests finish, and writes what is still in memory.
+func (s *server) run(ctx context.Context, public, ops net.Listener) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	for _, loop := range []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run} {
+		running.Go(func() { loop(background) })
+	}
+	failed := make(chan error, 2)
+	for server, listener := range map[*http.Server]net.Listener{s.public: public, s.ops: ops} {
+		running.Go(func() {
+			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+		s.drain()
+	case err = <-failed:
+	}
+	err = errors.Join(err, s.shutdown())
+	stop()
+	running.Wait()
+	return err
+}
+
+func (s *server) drain() {
+	s.draining.Store(true)
+	s.log.Info("shutting down: not ready any more, still serving", "delay", s.config.HTTP.ShutdownDelay.String())
+	time.Sleep(s.config.HTTP.ShutdownDelay)
+}
+
+// shutdown waits for running requests; those that outlast the drain timeout are
+// cut off.
+func (s *server) shutdown() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.HTTP.DrainTimeout)
+	defer cancel()
+	err := s.public.Shutdown(ctx)
+	if err != nil {
+		err = fmt.Errorf("requests still ran after %s and were cut off: %w", s.config.HTTP.DrainTimeout, err)
+		err = errors.Join(err, s.public.Close())
+	}
+	return errors.Join(err, s.ops.Shutdown(ctx))
+}
