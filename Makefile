@@ -1,0 +1,61 @@
+# Build, run and prove Tokenbooth. `make` alone lists the targets.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME     ?= 10s
+BENCH        ?= .
+LINT_VERSION := v2.15.0
+LINT         := .tools/golangci-lint-$(LINT_VERSION)
+
+.PHONY: help go run build test check lint bench fuzz deps
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: go ## start a throw-away Tokenbooth on this machine
+	@go run ./cmd/tokenbooth dev
+
+build: go ## build the static binary, bin/tokenbooth
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tokenbooth ./cmd/tokenbooth
+
+# The race detector needs cgo and a C compiler; without them the tests run all the same.
+test: go deps ## run every test
+	@race=-race; cc=$$(go env CC); \
+	if [ "$$(go env CGO_ENABLED)" != 1 ] || ! command -v "$${cc%% *}" >/dev/null; then \
+		race=; echo "test: no C compiler or no cgo, so without the race detector"; \
+	fi; \
+	go test $$race -shuffle=on ./...
+
+check: lint test ## everything CI checks
+
+lint: $(LINT) ## check format, vet, go.mod and the linters
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go mod tidy -diff
+	$(LINT) run
+
+# The linter is a tool, not a dependency: it stays out of go.mod.
+$(LINT):
+	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv .tools/golangci-lint $@
+
+bench: ## run the benchmarks (BENCH=pattern)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+# Go may spend a minute on making one input smaller, so a short run would do nothing else.
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@{ grep -rHoE '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' . || true; } | while IFS=: read -r file target; do \
+		target=$${target#func }; \
+		echo "$$target in $${file%/*}"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$${file%/*}"; \
+	done
+
+go:
+	@command -v go >/dev/null || { echo "please install Go 1.26 or newer (https://go.dev/dl) and put it on the PATH" >&2; exit 1; }
+
+deps: ## install what the tests need and this machine lacks
+	@.ci/deps
