@@ -91,14 +91,16 @@ func (r *resolution) names() []string {
 
 // warnReadableSecrets warns of a file that holds a secret and that everybody may read.
 func (r *resolution) warnReadableSecrets(path string) {
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm()&0o004 == 0 {
-		return
-	}
 	for _, s := range r.settings {
 		if s.secret && strings.HasPrefix(s.source, path+":") {
-			r.warnings = append(r.warnings, fmt.Sprintf("%s holds a secret (%s) and can be read by every user of the machine; chmod 0600 it", path, s.key))
+			r.warnIfReadable(path, s.key)
 		}
+	}
+}
+
+func (r *resolution) warnIfReadable(path, key string) {
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
+		r.warnings = append(r.warnings, fmt.Sprintf("%s holds a secret (%s) and can be read by every user of the machine; chmod 0600 it", path, key))
 	}
 }
 

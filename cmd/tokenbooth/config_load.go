@@ -147,15 +147,12 @@ func (r *resolution) readEnvironment(env *environment) {
 	r.warnUnknownVariables(env)
 }
 
-// assignSecretFile reads a secret from a file, as orchestrators mount it. Its group
-// may read it (a Kubernetes fsGroup needs that); everybody may not.
+// assignSecretFile reads a secret from a file, as orchestrators mount it. One that
+// everybody may read only warns: inside a container, where that is their default
+// mode, there is nobody else.
 func (r *resolution) assignSecretFile(s *setting, path string) {
 	name := s.variable() + "_FILE"
-	info, err := os.Stat(path)
-	if err == nil && info.Mode().Perm()&0o004 != 0 {
-		r.problemf("%s (%s): %s can be read by every user of the machine; chmod 0600 it (in Kubernetes: defaultMode: 0440)", s.key, name, path)
-		return
-	}
+	r.warnIfReadable(path, s.key)
 	content, err := os.ReadFile(path)
 	if err != nil {
 		r.problemf("%s (%s): cannot read %s: %v; give the path of a readable file", s.key, name, path, reason(err))

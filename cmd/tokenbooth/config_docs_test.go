@@ -1,0 +1,58 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the pages that are made from the code")
+
+// TestConfigurationPage keeps the page of settings what the code says.
+func TestConfigurationPage(t *testing.T) {
+	const path = "../../deploy/docs/configuration.md"
+	want := configurationPage()
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what the settings say: run `go test ./cmd/tokenbooth -run %s -update`", path, t.Name())
+	}
+}
+
+func configurationPage() string {
+	var b strings.Builder
+	b.WriteString(`# Configuration
+
+Flags win over the environment, the environment over one YAML file (` + "`--config FILE` or `TOKENBOOTH_CONFIG`" + `), the file
+over the default. Unknown keys in the file refuse to start, with a suggestion; unknown variables warn. ` + "`tokenbooth config check`" + `
+reports every problem at once, ` + "`tokenbooth config print`" + ` shows each value with where it came from.
+
+Secrets are marked with *. They may be in a file whose path is in the variable with ` + "`_FILE`" + ` added, and cannot be given by
+flag. Any other setting can be: ` + "`--set KEY=VALUE`" + `; lists in the environment are separated by commas.
+
+| key | variable | accepts | default |
+|---|---|---|---|
+`)
+	for _, s := range settings(new(Config)) {
+		mark := ""
+		if s.secret {
+			mark = " *"
+		}
+		initial := ""
+		if s.initial != "" {
+			initial = "`" + s.initial + "`"
+		}
+		accepts := strings.ReplaceAll(s.accepts, "|", `\|`)
+		fmt.Fprintf(&b, "| `%s`%s | `%s` | %s | %s |\n", s.key, mark, s.variable(), accepts, initial)
+	}
+	return b.String()
+}
