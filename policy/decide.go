@@ -51,7 +51,7 @@ func (p *Policy) Decide(r *keys.Record, request Request, now time.Time) (Grant, 
 	if len(request.Scope) > 0 {
 		if missing := request.Scope.Minus(available); len(missing) > 0 {
 			return Grant{}, fmt.Errorf("%w: this key does not hold %s for the audience %s; it holds: %s",
-				ErrScope, shorten(missing), strings.Join(audience, " "), shorten(available))
+				ErrScope, shorten(missing), shorten(audience), shorten(available))
 		}
 		scope = request.Scope
 	}
@@ -104,7 +104,7 @@ func (p *Policy) audience(r *keys.Record, requested []string) ([]string, error) 
 	var chosen []string
 	for _, name := range requested {
 		if !slices.Contains(allowed, name) || !p.Audiences.Known(name) {
-			return nil, fmt.Errorf("%w: %s is not an audience of this key; it may use: %s", ErrAudience, name, strings.Join(allowed, " "))
+			return nil, fmt.Errorf("%w: %s is not an audience of this key; it may use: %s", ErrAudience, shorten([]string{name}), shorten(allowed))
 		}
 		if !slices.Contains(chosen, name) {
 			chosen = append(chosen, name)
@@ -126,14 +126,19 @@ func (p *Policy) lifetime(r *keys.Record, now time.Time) time.Duration {
 	return ttl.Truncate(time.Second)
 }
 
-// shorten lists a set in an error without letting it grow without bound.
-func shorten(s oauth.Scope) string {
-	const most = 20
-	switch {
-	case len(s) == 0:
+// shorten lists names in an error without letting it grow without bound, since
+// some of them are the client's.
+func shorten(names []string) string {
+	const most, longest = 20, 1000 // names, bytes
+	if len(names) == 0 {
 		return "nothing"
-	case len(s) > most:
-		return fmt.Sprintf("%s and %d more", s[:most], len(s)-most)
 	}
-	return s.String()
+	text := strings.Join(names[:min(len(names), most)], " ")
+	if len(text) > longest {
+		text = text[:longest] + "..."
+	}
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
