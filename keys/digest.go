@@ -56,7 +56,7 @@ type Digest struct {
 
 // Digest makes the digest for a new secret.
 func (p Peppers) Digest(id ID, s Secret) Digest {
-	return Digest{Pepper: p.current, Sum: sum(p.byVersion[p.current], id, s.text)}
+	return Digest{Pepper: p.current, Sum: sum(p.byVersion[p.current], id, s.Reveal())}
 }
 
 // Matches compares a secret with a stored digest in constant time.
@@ -65,13 +65,13 @@ func (p Peppers) Matches(id ID, s Secret, d Digest) (bool, error) {
 	if pepper == nil {
 		return false, fmt.Errorf("%w: key %s needs pepper %d", ErrPepper, id, d.Pepper)
 	}
-	return hmac.Equal(sum(pepper, id, s.text), d.Sum), nil
+	return hmac.Equal(sum(pepper, id, s.Reveal()), d.Sum), nil
 }
 
 // Waste does the work of Matches for an ID that does not exist, so that the time
 // of an answer does not tell whether it does.
 func (p Peppers) Waste(s Secret) {
-	hmac.Equal(sum(p.byVersion[p.current], "", s.text), make([]byte, sha256.Size))
+	hmac.Equal(sum(p.byVersion[p.current], "", s.Reveal()), make([]byte, sha256.Size))
 }
 
 func sum(pepper []byte, id ID, secret string) []byte {

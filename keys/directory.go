@@ -115,6 +115,9 @@ func (d *Directory) Forget(batch change.Batch) {
 // on when one of them hangs up.
 func (d *Directory) load(ctx context.Context, id ID) (*Record, error) {
 	flight := d.flights.DoChan(string(id), func() (any, error) {
+		if record, ok := d.cache.GetIfPresent(id); ok && d.usable(record) {
+			return record, nil // another flight landed since the caller looked
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 		defer cancel()
 		record, err := d.read(ctx, id)

@@ -20,21 +20,23 @@ const (
 // whichever way it is formatted, logged or marshalled; only Reveal gives it
 // away. The zero value is no secret.
 type Secret struct {
-	text string
-	body string // the 26 characters that name its key
+	text *string // behind a pointer: fmt reads unexported fields of structs unasked, and prints an address
+	body string  // the 26 characters that name its key
 	kind Kind
 }
 
-// NewSecret makes a secret of 256 random bits for a key.
+// NewSecret makes a secret of 256 random bits for a key, with the prefix of the
+// key's ID: a key of an older prefix gets secrets that still name it.
 func (f *Format) NewSecret(id ID, kind Kind) Secret {
-	body := string(id[len(id)-idLength:])
+	prefix, body := strings.TrimSuffix(string(id[:len(id)-idLength]), "k_"), string(id[len(id)-idLength:])
 	limit := new(big.Int).Lsh(big.NewInt(1), 256)
 	n, err := rand.Int(rand.Reader, limit)
 	if err != nil {
 		panic(err) // crypto/rand does not fail
 	}
-	text := f.prefix + string(kind) + "_" + body + "_" + digits(n, randomLength)
-	return Secret{text: text + checksum(text), body: body, kind: kind}
+	text := prefix + string(kind) + "_" + body + "_" + digits(n, randomLength)
+	text += checksum(text)
+	return Secret{text: &text, body: body, kind: kind}
 }
 
 // ParseSecret recognises the form of a secret; it looks nothing up. The error
@@ -56,7 +58,7 @@ func (f *Format) ParseSecret(s string) (Secret, error) {
 	if text[len(text)-randomLength-1] != '_' || checksum(text) != sum {
 		return Secret{}, fmt.Errorf("%w: its checksum does not match; was it changed when it was copied?", ErrMalformedSecret)
 	}
-	return Secret{text: s, body: body, kind: kind}, nil
+	return Secret{text: &s, body: body, kind: kind}, nil
 }
 
 // secretKind tells by the beginning whose secret s is and how long it must be.
@@ -74,12 +76,12 @@ func (f *Format) secretKind(s string) (kind Kind, length int, ok bool) {
 }
 
 // Names reports whether the secret says that it belongs to the key.
-func (s Secret) Names(id ID) bool { return s.text != "" && strings.HasSuffix(string(id), s.body) }
+func (s Secret) Names(id ID) bool { return s.text != nil && strings.HasSuffix(string(id), s.body) }
 
 // ID is the key that the secret says it belongs to: a secret alone is a complete
 // credential. The ID is as trustworthy as any other input.
 func (f *Format) ID(s Secret) (ID, error) {
-	prefix, _, _ := strings.Cut(s.text, string(s.kind)+"_"+s.body)
+	prefix, _, _ := strings.Cut(s.Reveal(), string(s.kind)+"_"+s.body)
 	return f.ParseID(prefix + "k_" + s.body)
 }
 
@@ -89,13 +91,18 @@ func (s Secret) Kind() Kind { return s.kind }
 // Hint is its last four characters before the checksum, for people who compare a
 // secret they hold with a list.
 func (s Secret) Hint() string {
-	end := len(s.text) - checksumLength
-	return s.text[end-4 : end]
+	end := len(s.Reveal()) - checksumLength
+	return s.Reveal()[end-4 : end]
 }
 
-// Reveal returns the plain text. Call it where the secret leaves for its owner,
-// and nowhere else.
-func (s Secret) Reveal() string { return s.text }
+// Reveal returns the plain text, empty for the zero value. Call it where the
+// secret leaves for its owner, and nowhere else.
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
 
 // String, GoString, Format, LogValue and the marshallers keep the plain text out
 // of logs, errors and answers.

@@ -18,7 +18,7 @@ import (
 // Bounds of the usage writer.
 const (
 	usagePending = 100_000 // secrets remembered between two writes
-	usageBatch   = 200     // rows of one statement: five parameters each
+	usageBatch   = 200     // rows of one statement: four parameters each
 	usageTimeout = 5 * time.Second
 	agentLength  = 256 // bytes of a user agent that are kept
 )

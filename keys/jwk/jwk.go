@@ -66,6 +66,9 @@ func New(public crypto.PublicKey) (Key, error) {
 		k.KeyType, k.Algorithm, k.Curve = "EC", ES256, "P-256"
 		k.X, k.Y = encode(point[1:33]), encode(point[33:])
 	case ed25519.PublicKey:
+		if len(p) != ed25519.PublicKeySize {
+			return Key{}, fmt.Errorf("%w: an Ed25519 key of %d bytes; %d are needed", ErrKey, len(p), ed25519.PublicKeySize)
+		}
 		k.KeyType, k.Algorithm, k.Curve, k.X = "OKP", EdDSA, "Ed25519", encode(p)
 	case *rsa.PublicKey:
 		if p.N.BitLen() < MinRSABits {

@@ -49,6 +49,25 @@ func (s Stored) binding() string {
 	return fmt.Sprintf("signing_keys|%s|%s|%d", s.ID, s.Algorithm, s.CreatedAt.UnixMicro())
 }
 
+// public reads the published form and checks that it is that of the row: every
+// member, since whoever can write to the database must not choose what
+// verifiers believe about a key.
+func (s Stored) public() (jwk.Key, error) {
+	var stored jwk.Key
+	if err := json.Unmarshal([]byte(s.PublicJWK), &stored); err != nil {
+		return jwk.Key{}, fmt.Errorf("signing key %s: %w", s.ID, err)
+	}
+	public, err := stored.Public()
+	if err != nil {
+		return jwk.Key{}, fmt.Errorf("signing key %s: %w", s.ID, err)
+	}
+	right, err := jwk.New(public)
+	if err != nil || stored != right || stored.ID != s.ID || stored.Algorithm != s.Algorithm {
+		return jwk.Key{}, fmt.Errorf("signing key %s: the row holds another public key: it was changed", s.ID)
+	}
+	return stored, nil
+}
+
 // Generate makes a new ES256 key, sealed, in the given state.
 func Generate(sealer *Sealer, state State, now workspace.Time) (Stored, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -2,9 +2,7 @@ package signing
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"sync/atomic"
 
@@ -62,12 +60,9 @@ func (r *Ring) Load(ctx context.Context) error {
 	}
 	next := contents{published: jwk.Set{Keys: []jwk.Key{}}}
 	for _, s := range stored {
-		var public jwk.Key
-		if err := json.Unmarshal([]byte(s.PublicJWK), &public); err != nil {
-			return fmt.Errorf("signing key %s: %w", s.ID, err)
-		}
-		if public.ID != s.ID || public.Thumbprint() != s.ID {
-			return fmt.Errorf("signing key %s: the row holds another public key: it was changed", s.ID)
+		public, err := s.public()
+		if err != nil {
+			return err
 		}
 		next.published.Keys = append(next.published.Keys, public)
 		if s.State != Active {

@@ -1,0 +1,283 @@
+package signing_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/deploy/schema"
+	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
+	"github.com/tokenbooth/tokenbooth/keys/jwk"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/change"
+	"github.com/tokenbooth/tokenbooth/workspace/manage"
+)
+
+var noon = workspace.At(time.Date(2030, 1, 2, 12, 0, 0, 123456000, time.UTC))
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// add stores a new key.
+func add(t *testing.T, db *schema.DB, s *signing.Sealer, state signing.State) signing.Stored {
+	t.Helper()
+	stored, err := signing.Generate(s, state, noon)
+	check(t, err)
+	check(t, db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
+		inserted, err := signing.Insert(ctx, tx, stored)
+		if err == nil && !inserted {
+			t.Error("the key was not inserted")
+		}
+		return err
+	}))
+	return stored
+}
+
+func exec(t *testing.T, db *schema.DB, query string, args ...any) {
+	t.Helper()
+	_, err := db.Writer().ExecContext(t.Context(), query, args...)
+	check(t, err)
+}
+
+func loaded(t *testing.T, db *schema.DB, s *signing.Sealer) *signing.Ring {
+	t.Helper()
+	ring := signing.NewRing(db.Reader(), s)
+	check(t, ring.Load(t.Context()))
+	return ring
+}
+
+func TestRingSignsWithTheActiveKeyAndPublishesAllButRemoved(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		s := sealer(t, kek(1))
+		ring := signing.NewRing(db.Reader(), s)
+		if _, err := ring.Active(); !errors.Is(err, signing.ErrNoKey) {
+			t.Errorf("an empty ring: %v, want ErrNoKey", err)
+		}
+		want := map[string]bool{}
+		for _, state := range []signing.State{signing.Pending, signing.Retiring} {
+			want[add(t, db, s, state).ID] = true
+		}
+		add(t, db, s, signing.Removed)
+		if err := ring.Load(t.Context()); !errors.Is(err, signing.ErrNoKey) {
+			t.Errorf("no key is active: %v, want ErrNoKey", err)
+		}
+		active := add(t, db, s, signing.Active)
+		want[active.ID] = true
+		check(t, ring.Load(t.Context()))
+		if key, err := ring.Active(); err != nil || key.ID != active.ID {
+			t.Errorf("active is %v, %v; want %s", key, err, active.ID)
+		}
+		published := ring.Published().Keys
+		for _, k := range published {
+			if !want[k.ID] {
+				t.Errorf("%s is published", k.ID)
+			}
+		}
+		if len(published) != len(want) {
+			t.Errorf("%d keys are published, want %d", len(published), len(want))
+		}
+	})
+}
+
+func TestOneActiveKeyPerAlgorithm(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		s := sealer(t, kek(1))
+		first := add(t, db, s, signing.Active)
+		second, err := signing.Generate(s, signing.Active, noon)
+		check(t, err)
+		inserted, err := signing.Insert(t.Context(), db.Writer(), second)
+		if check(t, err); inserted {
+			t.Error("a second active key was inserted")
+		}
+		if key, err := loaded(t, db, s).Active(); err != nil || key.ID != first.ID {
+			t.Errorf("active is %v, %v; want the first", key, err)
+		}
+	})
+}
+
+// A sealed key opens in its own row only, and under its own key-encryption key.
+// A ring that cannot load goes on with what it has.
+func TestRingRefusesWhatItCannotOpen(t *testing.T) {
+	for _, test := range []struct {
+		name, kek, says string
+		change          func(t *testing.T, db *schema.DB, active, other signing.Stored)
+	}{
+		{"another row's key", kek(1), "is it the key-encryption key that belongs to this database?", func(t *testing.T, db *schema.DB, active, other signing.Stored) {
+			exec(t, db, `UPDATE signing_keys SET sealed = ? WHERE kid = ?`, other.Sealed, active.ID)
+			exec(t, db, `UPDATE signing_keys SET sealed = ? WHERE kid = ?`, active.Sealed, other.ID)
+		}},
+		{"a later row", kek(1), "signing key", func(t *testing.T, db *schema.DB, active, _ signing.Stored) {
+			exec(t, db, `UPDATE signing_keys SET created_at = created_at + 1 WHERE kid = ?`, active.ID)
+		}},
+		{"another key of the same name", kek(2), "is it the key-encryption key that belongs to this database?", func(*testing.T, *schema.DB, signing.Stored, signing.Stored) {}},
+		{"another key of another name", "2:" + kek(2), `sealed by key-encryption key "1" and "2" is configured`, func(*testing.T, *schema.DB, signing.Stored, signing.Stored) {}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			schematest.Each(t, func(t *testing.T, db *schema.DB) {
+				s := sealer(t, kek(1))
+				active, other := add(t, db, s, signing.Active), add(t, db, s, signing.Pending)
+				ring := loaded(t, db, s)
+				test.change(t, db, active, other)
+				fresh := signing.NewRing(db.Reader(), sealer(t, test.kek))
+				if err := fresh.Load(t.Context()); !errors.Is(err, signing.ErrSealed) || !strings.Contains(err.Error(), test.says) {
+					t.Errorf("Load: %v, want ErrSealed that says %q", err, test.says)
+				}
+				if _, err := fresh.Active(); !errors.Is(err, signing.ErrNoKey) {
+					t.Errorf("after a failed Load a key is active: %v", err)
+				}
+				if test.kek == kek(1) {
+					keeps(t, ring, active.ID, 2)
+				}
+			})
+		})
+	}
+}
+
+// keeps checks that a Load that fails changes nothing.
+func keeps(t *testing.T, ring *signing.Ring, kid string, published int) {
+	t.Helper()
+	if err := ring.Load(t.Context()); err == nil {
+		t.Error("Load succeeds")
+	}
+	if key, err := ring.Active(); err != nil || key.ID != kid {
+		t.Errorf("the ring lost its key: %v, %v", key, err)
+	}
+	if n := len(ring.Published().Keys); n != published {
+		t.Errorf("the ring publishes %d keys, want %d as before", n, published)
+	}
+}
+
+// Whoever can write to the database cannot choose what verifiers believe: a
+// changed public key is not published, active or not.
+func TestRingRefusesAChangedPublicKey(t *testing.T) {
+	stranger, err := signing.Generate(sealer(t, kek(3)), signing.Active, noon)
+	check(t, err)
+	for name, change := range map[string]func(text string) string{
+		"another key":             func(string) string { return stranger.PublicJWK },
+		"another key, same kid":   func(text string) string { return withMember(stranger.PublicJWK, "kid", kid(text)) },
+		"another kid":             func(text string) string { return withMember(text, "kid", stranger.ID) },
+		"another algorithm":       func(text string) string { return withMember(text, "alg", "RS256") },
+		"another use":             func(text string) string { return withMember(text, "use", "enc") },
+		"a member of other types": func(text string) string { return withMember(text, "n", "AQAB") },
+		"no JSON":                 func(string) string { return "{" },
+		"empty":                   func(string) string { return "{}" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, s := schematest.SQLite(t), sealer(t, kek(1))
+			active, pending := add(t, db, s, signing.Active), add(t, db, s, signing.Pending)
+			ring := loaded(t, db, s)
+			for _, row := range []signing.Stored{active, pending} {
+				exec(t, db, `UPDATE signing_keys SET public_jwk = ? WHERE kid = ?`, change(row.PublicJWK), row.ID)
+				keeps(t, ring, active.ID, 2)
+				exec(t, db, `UPDATE signing_keys SET public_jwk = ? WHERE kid = ?`, row.PublicJWK, row.ID)
+			}
+			check(t, ring.Load(t.Context()))
+		})
+	}
+}
+
+func kid(text string) string {
+	var k jwk.Key
+	_ = json.Unmarshal([]byte(text), &k) // what Generate made
+	return k.ID
+}
+
+func withMember(text, name, value string) string {
+	var k jwk.Key
+	if json.Unmarshal([]byte(text), &k) != nil {
+		return ""
+	}
+	*map[string]*string{"kid": &k.ID, "alg": &k.Algorithm, "use": &k.Use, "n": &k.N}[name] = value
+	out, _ := json.Marshal(k) // strings always marshal
+	return string(out)
+}
+
+// A copy of the database alone holds no private key, in any usual form.
+func TestDatabaseHoldsNoPrivateKeyInTheClear(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		s := sealer(t, kek(1))
+		stored := add(t, db, s, signing.Active)
+		der, err := s.Open(stored.Sealed, fmt.Sprintf("signing_keys|%s|ES256|%d", stored.ID, noon.UnixMicro()))
+		check(t, err)
+		parsed, err := x509.ParsePKCS8PrivateKey(der)
+		check(t, err)
+		scalar := parsed.(interface{ Bytes() ([]byte, error) })
+		d, err := scalar.Bytes()
+		check(t, err)
+
+		row := map[string]any{}
+		check(t, db.Reader().QueryRowxContext(t.Context(), `SELECT * FROM signing_keys`).MapScan(row))
+		dump := []byte(fmt.Sprintf("%+v", row))
+		for _, value := range row {
+			if raw, ok := value.([]byte); ok {
+				dump = append(dump, raw...)
+			}
+		}
+		for name, clear := range map[string][]byte{
+			"PKCS #8": der, "PEM": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), "the PEM header": []byte("PRIVATE KEY"),
+			"the scalar": d, "the OID": {0x2a, 0x86, 0x48, 0xce, 0x3d}, "a private member": []byte(`"d"`), "the key-encryption key": []byte(kek(1)),
+		} {
+			if bytes.Contains(dump, clear) {
+				t.Errorf("%s is in the row", name)
+			}
+		}
+		if !bytes.Contains(dump, []byte(stored.ID)) {
+			t.Error("the dump does not hold the row")
+		}
+	})
+}
+
+func TestConcernsSigningKeysOnly(t *testing.T) {
+	for _, test := range []struct {
+		batch change.Batch
+		want  bool
+	}{
+		{change.Batch{Complete: true}, false},
+		{change.Batch{Complete: true, Subjects: map[string]bool{"tbk_1": true}}, false},
+		{change.Batch{Complete: true, Subjects: map[string]bool{"tbk_1": true, signing.Subject("kid"): true}}, true},
+		{change.Batch{}, true},
+	} {
+		if got := signing.Concerns(test.batch); got != test.want {
+			t.Errorf("Concerns(%+v) = %v", test.batch, got)
+		}
+	}
+}
+
+// Many replicas that start together make one key.
+func TestEnsureSigningKeyMakesOne(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		s := sealer(t, kek(1))
+		catalogue, err := policy.NewCatalogue(nil, nil)
+		check(t, err)
+		m := &manage.Manager{Database: db, Sealer: s, Policy: &policy.Policy{Catalogue: catalogue}}
+		var running sync.WaitGroup
+		for range 8 {
+			running.Go(func() {
+				if err := m.EnsureSigningKey(t.Context(), manage.Operator("test")); err != nil {
+					t.Errorf("EnsureSigningKey: %v", err)
+				}
+			})
+		}
+		running.Wait()
+		ring := loaded(t, db, s)
+		if keys := ring.Published().Keys; len(keys) != 1 || keys[0].Algorithm != jwk.ES256 {
+			t.Errorf("published are %+v, want one key", keys)
+		}
+	})
+}

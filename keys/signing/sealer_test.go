@@ -1,0 +1,72 @@
+package signing_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+)
+
+func kek(fill byte) string {
+	return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{fill}, 32))
+}
+
+func sealer(t *testing.T, text string) *signing.Sealer {
+	t.Helper()
+	s, err := signing.ParseSealer(text)
+	check(t, err)
+	return s
+}
+
+func TestSealedOpensInItsPlaceOnly(t *testing.T) {
+	s := sealer(t, kek(1))
+	plain := []byte("a private key")
+	sealed := s.Seal(plain, "row 1")
+	if got, err := s.Open(sealed, "row 1"); err != nil || !bytes.Equal(got, plain) {
+		t.Errorf("Open = %q, %v", got, err)
+	}
+	if bytes.Contains(sealed, plain) {
+		t.Error("the plain text shows")
+	}
+	if bytes.Equal(sealed, s.Seal(plain, "row 1")) {
+		t.Error("sealing twice gives the same")
+	}
+	if _, err := s.Open(sealed, "row 2"); !errors.Is(err, signing.ErrSealed) {
+		t.Errorf("in another row: %v", err)
+	}
+	if _, err := sealer(t, kek(2)).Open(sealed, "row 1"); !errors.Is(err, signing.ErrSealed) {
+		t.Errorf("under another key: %v", err)
+	}
+	for i := range sealed {
+		changed := bytes.Clone(sealed)
+		changed[i] ^= 1
+		if _, err := s.Open(changed, "row 1"); !errors.Is(err, signing.ErrSealed) {
+			t.Errorf("with byte %d changed: %v", i, err)
+		}
+		if _, err := s.Open(sealed[:i], "row 1"); !errors.Is(err, signing.ErrSealed) {
+			t.Errorf("cut off at byte %d: %v", i, err)
+		}
+	}
+}
+
+func TestParseSealer(t *testing.T) {
+	for text, want := range map[string]string{kek(1): "1", "2026-01:" + kek(1): "2026-01", kek(1) + "\n": "1"} {
+		if got := sealer(t, text).ID(); got != want {
+			t.Errorf("the ID is %q, want %q", got, want)
+		}
+	}
+	short := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1}, 31))
+	for name, text := range map[string]string{
+		"empty": "", "short": short, "no ID": ":" + kek(1), "not base64": strings.Repeat("!", 44), "an ID alone": "1:",
+	} {
+		_, err := signing.ParseSealer(text)
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		} else if text != "" && (strings.Contains(err.Error(), text) || strings.Contains(err.Error(), short)) {
+			t.Errorf("%s: the error quotes the input: %v", name, err)
+		}
+	}
+}
