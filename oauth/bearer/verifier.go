@@ -161,9 +161,9 @@ func (v *Verifier) check(c *oauth.Claims) error {
 		return invalid("it is meant for another audience")
 	case c.Expiry <= 0:
 		return invalid("it has no exp")
-	case !now.Before(time.Unix(c.Expiry, 0).Add(v.config.Leeway)):
+	case c.Expiry <= now.Add(-v.config.Leeway).Unix():
 		return invalid("it has expired")
-	case c.IssuedAt <= 0 || time.Unix(c.IssuedAt, 0).After(now.Add(v.config.Leeway+time.Second)):
+	case c.IssuedAt <= 0 || c.IssuedAt > now.Add(v.config.Leeway+time.Second).Unix():
 		return invalid("its iat is missing or in the future")
 	case c.Subject == "" || c.ClientID == "" || c.ID == "":
 		return invalid("it lacks one of sub, client_id and jti")

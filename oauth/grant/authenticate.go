@@ -26,7 +26,8 @@ type Origin struct {
 // Client is a key that has proven itself and may be used now.
 type Client struct {
 	*keys.Record
-	SecretID string // the secret that was presented
+	SecretID string    // the secret that was presented
+	At       time.Time // when that was decided
 }
 
 // Authenticator recognises keys. All fields are required, but Now.
@@ -54,8 +55,8 @@ func (a *Authenticator) now() time.Time {
 // often, a *RefusedError when the secret is right but the key may not be used,
 // and wraps keys.ErrUnavailable when it cannot be known.
 func (a *Authenticator) Authenticate(ctx context.Context, c Credentials, from Origin) (*Client, error) {
-	now := a.now()
-	record, stored, err := a.recognise(ctx, c, now)
+	record, stored, err := a.recognise(ctx, c)
+	now := a.now() // after the look-up, which may take seconds: the key may end meanwhile
 	if errors.Is(err, ErrCredentials) || errors.Is(err, keys.ErrMalformedSecret) {
 		// The secret was checked first: the budget can only turn one refusal
 		// into another, so a flood of failures locks nobody out.
@@ -70,13 +71,13 @@ func (a *Authenticator) Authenticate(ctx context.Context, c Credentials, from Or
 		a.Usage.Failed(record.ID, workspace.At(now))
 		return nil, err
 	}
-	return &Client{Record: record, SecretID: stored.ID}, nil
+	return &Client{Record: record, SecretID: stored.ID, At: now}, nil
 }
 
 // recognise finds the key whose secret this is. For the format alone it looks
 // nothing up; for a key that does not exist it does the same work as for one
 // whose secret is wrong.
-func (a *Authenticator) recognise(ctx context.Context, c Credentials, now time.Time) (*keys.Record, keys.StoredSecret, error) {
+func (a *Authenticator) recognise(ctx context.Context, c Credentials) (*keys.Record, keys.StoredSecret, error) {
 	none := keys.StoredSecret{}
 	secret, err := a.Format.ParseSecret(c.Secret)
 	if errors.Is(err, keys.ErrMalformedSecret) {
@@ -104,7 +105,7 @@ func (a *Authenticator) recognise(ctx context.Context, c Credentials, now time.T
 			return record, stored, nil
 		}
 	}
-	a.Usage.Failed(id, workspace.At(now))
+	a.Usage.Failed(id, workspace.At(a.now()))
 	return nil, none, ErrCredentials
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/policy"
 )
 
@@ -73,7 +74,7 @@ func Outcome(err error) string {
 		return "scope"
 	case errors.Is(err, policy.ErrAudience):
 		return "audience"
-	case errors.Is(err, keys.ErrUnavailable):
+	case errors.Is(err, keys.ErrUnavailable), errors.Is(err, signing.ErrNoKey):
 		return "unavailable"
 	}
 	return "error"

@@ -60,17 +60,16 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := i.now()
-	granted, err := i.policy.Decide(client.Record, r.Request, now)
+	granted, err := i.policy.Decide(client.Record, r.Request, client.At)
 	if err != nil {
-		i.Usage.Failed(client.ID, workspace.At(now))
+		i.Usage.Failed(client.ID, workspace.At(client.At))
 		return nil, err
 	}
-	signed, err := i.run(ctx, exchange{client: client, secret: r.Secret, grant: granted, now: now})
+	signed, err := i.run(ctx, exchange{client: client, secret: r.Secret, grant: granted})
 	if err != nil {
 		return nil, err
 	}
-	i.Usage.Used(keys.Use{SecretID: client.SecretID, At: workspace.At(now), Address: r.Address.String(), Agent: r.Agent})
+	i.Usage.Used(keys.Use{SecretID: client.SecretID, At: workspace.At(client.At), Address: r.Address.String(), Agent: r.Agent})
 	return &Token{AccessToken: signed, ExpiresIn: granted.TTL, Scope: granted.Scope, KeyExpiresAt: client.ExpiresAt, Client: client}, nil
 }
 
@@ -100,8 +99,8 @@ func (i *Issuer) sign(e *exchange) (string, error) {
 		Subject:             e.client.OwnerID(),
 		Audience:            e.grant.Audience,
 		ClientID:            string(e.client.ID),
-		IssuedAt:            e.now.Unix(),
-		Expiry:              e.now.Unix() + int64(e.grant.TTL/time.Second),
+		IssuedAt:            e.client.At.Unix(),
+		Expiry:              e.client.At.Unix() + int64(e.grant.TTL/time.Second),
 		ID:                  workspace.Unique(),
 		Scope:               e.grant.Scope,
 		WorkspaceID:         string(e.client.WorkspaceID),

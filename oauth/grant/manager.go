@@ -8,8 +8,6 @@ import (
 	"github.com/go-oauth2/oauth2/v4"
 
 	"github.com/tokenbooth/tokenbooth/policy"
-
-	"time"
 )
 
 // What go-oauth2's manager needs of us. An exchange travels through it in the
@@ -21,7 +19,6 @@ type exchange struct {
 	client *Client
 	secret string // as it was presented and proven
 	grant  policy.Grant
-	now    time.Time
 }
 
 type exchangeKey struct{}
