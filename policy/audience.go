@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 
 // Audience is a registered resource server: where a token is good.
 type Audience struct {
-	Name      string   // an absolute URI, such as https://api.example.com
+	Name      string   // an absolute URI, such as https://api.example.com, or a plain name
 	Resources []string // whose scopes its tokens carry; empty: all of the catalogue
 }
 
@@ -26,26 +27,42 @@ type Audiences struct {
 }
 
 // NewAudiences checks the configured audiences. The default is fallback, or the
-// issuer when that is empty.
+// issuer when that is empty. The error joins everything that is wrong.
 func NewAudiences(issuer, fallback string, servers []Audience) (*Audiences, error) {
 	a := &Audiences{issuer: issuer, fallback: fallback, byName: map[string]Audience{}}
 	if fallback == "" {
 		a.fallback = issuer
 	}
+	var mistakes []error
 	for _, server := range slices.Concat([]Audience{{Name: issuer}}, servers) {
-		if err := CheckURI(server.Name); err != nil {
-			return nil, fmt.Errorf("the audience %q: %w", server.Name, err)
+		if err := checkName(server.Name); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("the audience %q: %w", server.Name, err))
 		}
 		if _, twice := a.byName[server.Name]; twice {
-			return nil, fmt.Errorf("the audience %q is registered twice (the issuer always is)", server.Name)
+			mistakes = append(mistakes, fmt.Errorf("the audience %q is registered twice (the issuer always is)", server.Name))
 		}
 		a.byName[server.Name] = server
 		a.names = append(a.names, server.Name)
 	}
 	if _, ok := a.byName[a.fallback]; !ok {
-		return nil, fmt.Errorf("the default audience %q is not registered: registered are %s", a.fallback, strings.Join(a.names, ", "))
+		mistakes = append(mistakes, fmt.Errorf("the default audience %q is not registered: registered are %s", a.fallback, strings.Join(a.names, ", ")))
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, err
 	}
 	return a, nil
+}
+
+// plainName is an audience that is no URI, such as sts.amazonaws.com.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9._~/-]+$`)
+
+// checkName checks that an audience is a StringOrURI (RFC 7519 §2): with a colon
+// it has to be a URI.
+func checkName(audience string) error {
+	if plainName.MatchString(audience) {
+		return nil
+	}
+	return CheckURI(audience)
 }
 
 // Names lists the registered audiences, the issuer first.

@@ -81,7 +81,7 @@ func TestNewAudiences(t *testing.T) {
 		servers          []policy.Audience
 		mistake          string
 	}{
-		{"tokens", "", nil, `the audience "tokens": want an absolute URI`},
+		{"a b", "", nil, `the audience "a b": want an absolute URI`},
 		{issuer, "", []policy.Audience{{Name: ""}}, `the audience "": want`},
 		{issuer, "", []policy.Audience{api, api}, "registered twice"},
 		{issuer, "", []policy.Audience{{Name: issuer}}, "registered twice (the issuer always is)"},

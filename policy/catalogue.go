@@ -12,9 +12,6 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
-// ErrCatalogue: the configured catalogue is wrong; the text says where.
-var ErrCatalogue = errors.New("catalogue")
-
 // name is the form of resources, actions and roles.
 var name = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
@@ -49,44 +46,46 @@ type Catalogue struct {
 }
 
 // NewCatalogue makes a catalogue of resources with their actions, and roles as
-// patterns over them: "collectors:read", "collectors:*", "*:read". Errors wrap
-// ErrCatalogue.
+// patterns over them: "collectors:read", "collectors:*", "*:read". The error joins
+// everything that is wrong (errors.Join), each a sentence for the operator.
 func NewCatalogue(resources, roles map[string][]string) (*Catalogue, error) {
 	c := &Catalogue{roles: map[string]oauth.Scope{}}
+	var mistakes []error
 	for _, resource := range slices.Sorted(maps.Keys(resources)) {
 		scopes, err := scopesOf(resource, resources[resource])
-		if err != nil {
-			return nil, err
-		}
+		mistakes = append(mistakes, err)
 		c.all = c.all.Union(scopes)
 	}
 	c.roles[editor] = keep(c.all, func(scope string) bool { return !strings.HasSuffix(scope, ":delete") })
 	for _, set := range []map[string][]string{builtinRoles, roles} {
 		for _, role := range slices.Sorted(maps.Keys(set)) {
 			scopes, err := c.expand(role, set[role])
-			if err != nil {
-				return nil, err
-			}
+			mistakes = append(mistakes, err)
 			c.roles[role] = scopes
 		}
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
 
+const nameForm = "use lower-case letters, digits and hyphens, beginning with a letter"
+
 func scopesOf(resource string, actions []string) (oauth.Scope, error) {
 	if !name.MatchString(resource) {
-		return nil, fmt.Errorf("%w: the resource %q: use lower-case letters, digits and hyphens, beginning with a letter", ErrCatalogue, resource)
+		return nil, fmt.Errorf("the resource %q: %s", resource, nameForm)
 	}
 	if _, taken := reserved[resource]; taken {
-		return nil, fmt.Errorf("%w: the resource %q is Tokenbooth's own: choose another name", ErrCatalogue, resource)
+		return nil, fmt.Errorf("the resource %q is Tokenbooth's own: choose another name", resource)
 	}
 	if len(actions) == 0 {
-		return nil, fmt.Errorf("%w: the resource %q has no actions: list at least one, such as read", ErrCatalogue, resource)
+		return nil, fmt.Errorf("the resource %q has no actions: list at least one, such as read", resource)
 	}
 	var scopes []string
 	for _, action := range actions {
 		if !name.MatchString(action) {
-			return nil, fmt.Errorf("%w: the action %q of %q: use lower-case letters, digits and hyphens, beginning with a letter", ErrCatalogue, action, resource)
+			return nil, fmt.Errorf("the action %q of %q: %s", action, resource, nameForm)
 		}
 		scopes = append(scopes, resource+":"+action)
 	}
@@ -95,20 +94,20 @@ func scopesOf(resource string, actions []string) (oauth.Scope, error) {
 
 func (c *Catalogue) expand(role string, patterns []string) (oauth.Scope, error) {
 	if !name.MatchString(role) {
-		return nil, fmt.Errorf("%w: the role %q: use lower-case letters, digits and hyphens, beginning with a letter", ErrCatalogue, role)
+		return nil, fmt.Errorf("the role %q: %s", role, nameForm)
 	}
 	var scopes oauth.Scope
 	for _, pattern := range patterns {
 		resource, action, ok := strings.Cut(pattern, ":")
 		if !ok {
-			return nil, fmt.Errorf("%w: the pattern %q of role %q: use resource:action, with * for any", ErrCatalogue, pattern, role)
+			return nil, fmt.Errorf("the pattern %q of role %q: use resource:action, with * for any", pattern, role)
 		}
 		matched := keep(c.all, func(scope string) bool {
 			r, a, _ := strings.Cut(scope, ":")
 			return (resource == "*" || resource == r) && (action == "*" || action == a)
 		})
 		if len(matched) == 0 && resource != "*" {
-			return nil, fmt.Errorf("%w: the pattern %q of role %q matches no scope of the catalogue", ErrCatalogue, pattern, role)
+			return nil, fmt.Errorf("the pattern %q of role %q matches no scope of the catalogue", pattern, role)
 		}
 		scopes = scopes.Union(matched)
 	}

@@ -1,7 +1,6 @@
 package policy_test
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -99,10 +98,19 @@ func TestCatalogueRefuses(t *testing.T) {
 		{"reserved in a role", map[string][]string{"charts": {"read"}}, map[string][]string{"ops": {"api-keys:*"}}, `"api-keys:*" of role "ops" matches no scope`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if _, err := policy.NewCatalogue(c.resources, c.roles); !errors.Is(err, policy.ErrCatalogue) || !strings.Contains(err.Error(), c.mistake) {
+			if _, err := policy.NewCatalogue(c.resources, c.roles); err == nil || !strings.Contains(err.Error(), c.mistake) {
 				t.Errorf("error %v; want one that says %q", err, c.mistake)
 			}
 		})
+	}
+}
+
+func TestCatalogueNamesEveryMistake(t *testing.T) {
+	_, err := policy.NewCatalogue(map[string][]string{"A": {"read"}, "tokens": {"read"}}, map[string][]string{"ops": {"x"}})
+	for _, mistake := range []string{`"A"`, `"tokens"`, `"x"`} {
+		if err == nil || !strings.Contains(err.Error(), mistake) {
+			t.Errorf("error %v does not name %s", err, mistake)
+		}
 	}
 }
 

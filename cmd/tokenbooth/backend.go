@@ -101,11 +101,7 @@ func newPolicy(config *Config) (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	var servers []policy.Audience
-	for _, s := range config.Audiences.Servers {
-		servers = append(servers, policy.Audience{Name: s.Audience, Resources: s.Resources})
-	}
-	audiences, err := policy.NewAudiences(config.Issuer, config.Audiences.Default, servers)
+	audiences, err := policy.NewAudiences(config.Issuer, config.Audiences.Default, audiencesOf(config))
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -13,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tokenbooth/tokenbooth/policy"
 )
 
 const (
@@ -21,10 +22,8 @@ const (
 )
 
 var (
-	keyPrefix     = regexp.MustCompile(`^[a-z][a-z0-9_]{1,23}$`)
-	catalogueName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
-	pattern       = regexp.MustCompile(`^(\*|[a-z][a-z0-9-]{0,62}):(\*|[a-z][a-z0-9-]{0,62})$`)
-	keyName       = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	keyPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{1,23}$`)
+	keyName   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 )
 
 // localIssuer is the issuer of a server that only this machine can reach, and
@@ -194,99 +193,53 @@ func checkProxy(network netip.Prefix) error {
 	return nil
 }
 
-// checkAudience is a StringOrURI of RFC 7519 section 2.
-func checkAudience(audience string) error {
-	u, err := url.Parse(audience)
-	switch {
-	case audience == "":
-		return errors.New("has no audience")
-	case strings.ContainsFunc(audience, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		return fmt.Errorf("the audience %q holds white space", audience)
-	case strings.Contains(audience, ":") && (err != nil || !u.IsAbs() || u.Fragment != ""):
-		return fmt.Errorf("the audience %q is neither a plain name nor an absolute URI without fragment", audience)
+// audiencesOf are the registered resource servers, as package policy wants them.
+func audiencesOf(c *Config) []policy.Audience {
+	var audiences []policy.Audience
+	for _, s := range c.Audiences.Servers {
+		audiences = append(audiences, policy.Audience{Name: s.Audience, Resources: s.Resources})
 	}
-	return nil
+	return audiences
 }
 
-func checkServers(servers []ResourceServer, issuer string) error {
-	var errs []error
-	seen := map[string]bool{}
-	for i, server := range servers {
-		if err := checkAudience(server.Audience); err != nil {
-			errs = append(errs, fmt.Errorf("item %d: %w", i+1, err))
+// The rules of catalogue and audiences are package policy's. A setting that
+// builds on another one is not judged while that one is wrong.
+
+func checkServers(c *Config) error {
+	if checkIssuer(c.Issuer, c.Listen) != nil {
+		return nil
+	}
+	_, err := policy.NewAudiences(c.Issuer, "", audiencesOf(c))
+	errs := causes(err)
+	for _, server := range c.Audiences.Servers {
+		for _, resource := range server.Resources {
+			if _, known := c.Catalogue.Resources[resource]; !known {
+				errs = append(errs, fmt.Errorf("the audience %q lists the resource %q, which is not in catalogue.resources", server.Audience, resource))
+			}
 		}
-		if server.Audience == issuer {
-			errs = append(errs, fmt.Errorf("item %d: the issuer is the audience of the management API and needs no entry", i+1))
-		}
-		if seen[server.Audience] {
-			errs = append(errs, fmt.Errorf("item %d: the audience %q appears twice", i+1, server.Audience))
-		}
-		seen[server.Audience] = true
-		errs = append(errs, checkNames("resource", server.Resources)...)
 	}
 	return errors.Join(errs...)
 }
 
 func checkDefaultAudience(c *Config) error {
-	audience := c.Audiences.Default
-	registered := func(s ResourceServer) bool { return s.Audience == audience }
-	if audience == "" || audience == c.Issuer || slices.ContainsFunc(c.Audiences.Servers, registered) {
+	if checkIssuer(c.Issuer, c.Listen) != nil || checkServers(c) != nil {
 		return nil
 	}
-	return fmt.Errorf("%q is not a registered audience", audience)
+	_, err := policy.NewAudiences(c.Issuer, c.Audiences.Default, audiencesOf(c))
+	return err
 }
 
-// isReserved reports whether a resource names a right of management, which no
-// catalogue may define.
-func isReserved(resource string) bool {
-	switch resource {
-	case "workspace", "members", "service-accounts", "api-keys", "policy", "quota", "audit", "tokens", "organization":
-		return true
-	}
-	return false
+func checkResources(c *Config) error {
+	_, err := policy.NewCatalogue(c.Catalogue.Resources, nil)
+	return err
 }
 
-func checkResources(resources map[string][]string) error {
-	var errs []error
-	for _, resource := range slices.Sorted(maps.Keys(resources)) {
-		actions := resources[resource]
-		switch {
-		case isReserved(resource):
-			errs = append(errs, fmt.Errorf("the resource %q is reserved for management; choose another name", resource))
-		case len(actions) == 0:
-			errs = append(errs, fmt.Errorf("the resource %q has no action", resource))
-		}
-		errs = append(errs, checkNames("resource", []string{resource})...)
-		errs = append(errs, checkNames("action", actions)...)
+func checkRoles(c *Config) error {
+	if checkResources(c) != nil {
+		return nil
 	}
-	return errors.Join(errs...)
-}
-
-// checkNames checks that names are well formed and that none appears twice.
-func checkNames(kind string, names []string) []error {
-	var errs []error
-	for i, n := range names {
-		if !catalogueName.MatchString(n) {
-			errs = append(errs, fmt.Errorf("the %s name %q is not well formed", kind, n))
-		}
-		if slices.Contains(names[:i], n) {
-			errs = append(errs, fmt.Errorf("the %s %q appears twice", kind, n))
-		}
-	}
-	return errs
-}
-
-func checkRoles(roles map[string][]string) error {
-	var errs []error
-	for _, role := range slices.Sorted(maps.Keys(roles)) {
-		errs = append(errs, checkNames("role", []string{role})...)
-		for _, scope := range roles[role] {
-			if !pattern.MatchString(scope) {
-				errs = append(errs, fmt.Errorf("the role %q has %q, which is not a scope pattern", role, scope))
-			}
-		}
-	}
-	return errors.Join(errs...)
+	_, err := policy.NewCatalogue(c.Catalogue.Resources, c.Catalogue.Roles)
+	return err
 }
 
 // among checks that *field is one of words.
