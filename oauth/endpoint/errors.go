@@ -39,9 +39,9 @@ func WireError(err error) *oauth.Error {
 	case errors.Is(err, keys.ErrMalformedSecret):
 		return oauth.Errorf(oauth.InvalidClient, "The client_secret is malformed: %s", sentence(err, keys.ErrMalformedSecret))
 	case errors.Is(err, policy.ErrScope):
-		return oauth.Errorf(oauth.InvalidScope, "%s", sentence(err, policy.ErrScope))
+		return oauth.Errorf(oauth.InvalidScope, "The scope is not granted: %s.", sentence(err, policy.ErrScope))
 	case errors.Is(err, policy.ErrAudience):
-		return oauth.Errorf(oauth.InvalidTarget, "%s", sentence(err, policy.ErrAudience))
+		return oauth.Errorf(oauth.InvalidTarget, "The audience is not granted: %s.", sentence(err, policy.ErrAudience))
 	case unavailable(err):
 		e := oauth.Errorf(oauth.TemporarilyUnavailable, "The service cannot check credentials now; nothing is wrong with yours. Try again shortly.")
 		e.Status, e.RetryAfter = http.StatusServiceUnavailable, retrySoon()
@@ -70,6 +70,9 @@ func sentence(err, kind error) string {
 // (RFC 6749 §5.2, RFC 9110 §15.5.2).
 func (h *Handler) refuse(c echo.Context, err error) error {
 	wire := WireError(err)
+	if h.quotesSecret(wire.Description) {
+		wire.Description = "A parameter holds a secret, which belongs in client_secret alone: check how your variables are assigned."
+	}
 	if wire.Status >= http.StatusInternalServerError {
 		h.Log.ErrorContext(c.Request().Context(), "exchange failed", "error", err)
 	}
@@ -80,6 +83,17 @@ func (h *Handler) refuse(c echo.Context, err error) error {
 	}
 	setRetryAfter(header, wire.RetryAfter)
 	return writeJSON(c, wire.Status, wire)
+}
+
+// quotesSecret finds what begins like a secret of ours. Errors quote the scopes
+// and audiences that were asked for, and secrets end up there by mistake.
+func (h *Handler) quotesSecret(text string) bool {
+	for i := range text {
+		if _, err := h.Grant.Format.ParseSecret(text[i:]); !errors.Is(err, keys.ErrForeignSecret) {
+			return true
+		}
+	}
+	return false
 }
 
 // setRetryAfter rounds up: never too early.

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -180,10 +181,10 @@ func stringsOf(value json.RawMessage, several bool) (list []string, ok bool) {
 		}
 		return []string{*one}, true
 	}
-	if !several {
+	if !several || json.Unmarshal(value, &list) != nil {
 		return nil, false
 	}
-	return list, json.Unmarshal(value, &list) == nil
+	return slices.DeleteFunc(list, func(s string) bool { return s == "" }), true
 }
 
 func (p parameters) checkGrantType() error {
@@ -261,13 +262,12 @@ func trimEnd(s string) string { return strings.TrimRight(s, "\r\n") }
 func (p parameters) asked() (policy.Request, error) {
 	scope, err := oauth.ParseScope(p.get("scope"))
 	if err != nil {
-		return policy.Request{}, oauth.Errorf(oauth.InvalidScope, "%s", sentence(err, oauth.ErrScopeSyntax))
+		return policy.Request{}, oauth.Errorf(oauth.InvalidScope, "The parameter scope is malformed: %s.", sentence(err, oauth.ErrScopeSyntax))
 	}
 	for _, resource := range p["resource"] {
 		if err := policy.CheckURI(resource); err != nil {
 			return policy.Request{}, oauth.Errorf(oauth.InvalidTarget, "The parameter resource: %s.", err)
 		}
 	}
-	audience := append(p["resource"], p["audience"]...)
-	return policy.Request{Scope: scope, Audience: audience}, nil
+	return policy.Request{Scope: scope, Audience: slices.Concat(p["resource"], p["audience"])}, nil
 }

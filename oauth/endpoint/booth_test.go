@@ -1,0 +1,259 @@
+package endpoint_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/tokenbooth/tokenbooth/deploy/schema"
+	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/keys/jwk"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth/bearer"
+	"github.com/tokenbooth/tokenbooth/oauth/endpoint"
+	"github.com/tokenbooth/tokenbooth/oauth/grant"
+	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/policy/quota"
+	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/change"
+	"github.com/tokenbooth/tokenbooth/workspace/manage"
+)
+
+const (
+	issuer   = "https://login.example.com"
+	apiURL   = "https://api.example.com"     // the default audience
+	reports  = "https://reports.example.com" // takes scopes of collectors only
+	tokenTTL = 600                           // seconds
+)
+
+// options say how a booth differs from the usual one.
+type options struct {
+	issuer   string
+	database *schema.DB       // nil: SQLite
+	now      func() time.Time // nil: time.Now
+	failures quota.Rate       // zero: none is too many
+	formOnly bool
+	idle     bool      // the follower holds its lease without any SQL
+	trusted  []jwk.Key // whoami trusts these keys besides the ring's
+}
+
+// booth is the whole token service over a real database, but for the socket. All
+// that it logs is kept; when the test ends, no secret may be in it.
+type booth struct {
+	testing.TB
+	*echo.Echo
+	issuer    string
+	db        *schema.DB
+	format    *keys.Format
+	manager   *manage.Manager
+	ring      *signing.Ring
+	directory *keys.Directory
+	log       logBook
+	workspace workspace.Workspace
+	active    manage.Issued // a key of an editor
+	outcomes  []string
+
+	mu       sync.Mutex
+	secrets  []string // must appear nowhere but where they were issued
+	tokens   []string // must not appear in the log
+	accounts int
+}
+
+var operator = manage.Operator("test")
+
+func newBooth(tb testing.TB, o options) *booth {
+	tb.Helper()
+	b := &booth{TB: tb, Echo: echo.New(), issuer: o.issuer, db: o.database}
+	if b.issuer == "" {
+		b.issuer = issuer
+	}
+	if b.db == nil {
+		b.db = schematest.SQLite(tb)
+	}
+	tb.Cleanup(b.checkLog)
+	b.format = must(keys.NewFormat("tb", nil, bytes.Repeat([]byte{7}, 32)))
+	timing := change.Timing{Lease: 2 * time.Second, Renewal: 10 * time.Millisecond}
+	if o.idle {
+		timing = change.Timing{Lease: time.Hour, Renewal: time.Hour}
+	}
+	catalogue := must(policy.NewCatalogue(map[string][]string{
+		"collectors": {"read", "create", "update", "delete"}, "pipelines": {"read", "update"},
+	}, nil))
+	rules := &policy.Policy{
+		Catalogue: catalogue, TokenTTL: tokenTTL * time.Second,
+		Audiences: must(policy.NewAudiences(b.issuer, apiURL, []policy.Audience{{Name: apiURL}, {Name: reports, Resources: []string{"collectors"}}})),
+	}
+	sealer := must(signing.ParseSealer(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{8}, 32))))
+	peppers := must(keys.ParsePeppers("1:" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{9}, 32))))
+	b.manager = &manage.Manager{Database: b.db, Format: b.format, Peppers: peppers, Sealer: sealer, Policy: rules, Timing: timing, Now: o.now}
+	b.check(b.manager.EnsureSigningKey(tb.Context(), operator))
+	b.workspace = must(b.manager.CreateWorkspace(tb.Context(), operator, "Acme", ""))
+	b.start(o, timing)
+	b.active = b.key(nil)
+	return b
+}
+
+// start composes what answers requests, as the server does.
+func (b *booth) start(o options, timing change.Timing) {
+	ctx := b.Context()
+	log := slog.New(slog.NewJSONHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	b.ring = signing.NewRing(b.db.Reader(), b.manager.Sealer)
+	b.check(b.ring.Load(ctx))
+	follower := &change.Follower{Database: b.db, Timing: timing, Log: log}
+	b.directory = must(keys.NewDirectory(b.db.Reader(), follower.Held, 1000))
+	follower.OnChange = []func(change.Batch){b.directory.Forget}
+	b.check(follower.Start(ctx))
+	if !o.idle {
+		running, stop := context.WithCancel(context.Background())
+		var group sync.WaitGroup
+		group.Go(func() { follower.Run(running) })
+		b.Cleanup(func() { stop(); group.Wait() })
+	}
+	if o.failures == (quota.Rate{}) {
+		o.failures = quota.Rate{Burst: 1 << 30, Interval: time.Nanosecond}
+	}
+	a := &grant.Authenticator{
+		Format: b.format, Peppers: b.manager.Peppers, Directory: b.directory,
+		Usage:    keys.NewUsageWriter(b.db.Writer(), time.Second, log),
+		Failures: quota.NewFailures(o.failures), Now: o.now,
+	}
+	audiences := b.manager.Policy.Audiences.Names()
+	published := func() jwk.Set { return jwk.Set{Keys: append(b.ring.Published().Keys, o.trusted...)} }
+	handler := &endpoint.Handler{
+		Issuer: b.issuer, Policy: b.manager.Policy, Ring: b.ring, JSON: !o.formOnly, Log: log,
+		Grant: grant.NewIssuer(b.issuer, a, b.manager.Policy, b.ring),
+		Verifier: must(bearer.New(bearer.Config{
+			Issuer: b.issuer, Audience: audiences[0], OtherAudiences: audiences[1:],
+			Keys: bearer.KeySetFunc(published), Leeway: bearer.MaxLeeway, Now: o.now,
+		})),
+		Note: func(c echo.Context, attrs ...slog.Attr) {
+			log.LogAttrs(c.Request().Context(), slog.LevelInfo, "note", attrs...)
+		},
+		Count: func(outcome string) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.outcomes = append(b.outcomes, outcome); len(b.outcomes) > 100 {
+				b.outcomes = b.outcomes[1:]
+			}
+		},
+	}
+	b.IPExtractor = echo.ExtractIPDirect()
+	b.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			c.Response().Header().Set("Request-Id", "req_test")
+			return next(c)
+		}
+	})
+	b.check(handler.Mount(b.Echo))
+}
+
+// key makes a service account with the role editor and a key of it.
+func (b *booth) key(change func(*manage.NewKey)) manage.Issued {
+	b.Helper()
+	return b.keyOf(b.manager, b.workspace.ID, change)
+}
+
+func (b *booth) keyOf(m *manage.Manager, in workspace.ID, change func(*manage.NewKey)) manage.Issued {
+	b.Helper()
+	b.accounts++
+	name := fmt.Sprintf("ci-%d", b.accounts)
+	account := must(m.CreateServiceAccount(b.Context(), operator, in, manage.NewServiceAccount{Name: name, Role: "editor"}))
+	n := manage.NewKey{ServiceAccountID: account.ID, Name: name}
+	if change != nil {
+		change(&n)
+	}
+	issued := must(m.CreateKey(b.Context(), operator, in, n))
+	b.hide(issued.Secret.Reveal())
+	return issued
+}
+
+// wrong is a well-formed secret that names the key and is not its own.
+func (b *booth) wrong(id keys.ID) string {
+	return b.format.NewSecret(id, keys.ServiceKey).Reveal()
+}
+
+// invented is an ID that this installation did not make, with a secret that
+// names it.
+func invented() (id, secret string) {
+	foreign := must(keys.NewFormat("tb", nil, bytes.Repeat([]byte{1}, 32)))
+	made := foreign.NewID()
+	return string(made), foreign.NewSecret(made, keys.ServiceKey).Reveal()
+}
+
+func (b *booth) hide(secret string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.secrets = append(b.secrets, secret)
+}
+
+// checkLog looks for every secret and every token in what was logged, and empties
+// the log.
+func (b *booth) checkLog() {
+	text := b.log.take()
+	for _, secret := range append(b.tokens, b.secrets...) {
+		if strings.Contains(text, secret) {
+			b.Errorf("the log holds a secret or a token")
+		}
+	}
+	b.tokens = nil
+}
+
+func (b *booth) check(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// must is for what cannot fail unless the test itself is wrong.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// logBook keeps what is logged.
+type logBook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// take returns what was logged and forgets it.
+func (l *logBook) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := l.text.String()
+	l.text = bytes.Buffer{}
+	return text
+}
+
+func (l *logBook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// clock is a fixed instant.
+func clock(at time.Time) func() time.Time { return func() time.Time { return at } }
+
+// setHeader makes an edit of a request.
+func setHeader(name string, values ...string) func(*http.Request) {
+	return func(r *http.Request) { r.Header[http.CanonicalHeaderKey(name)] = values }
+}
