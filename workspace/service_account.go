@@ -62,8 +62,8 @@ func ServiceAccountByName(ctx context.Context, q sqlx.ExtContext, ws ID, name st
 }
 
 // DisableServiceAccount stops a service account and denies all its tokens.
-// Disabling one that is disabled changes nothing.
-func DisableServiceAccount(ctx context.Context, tx sqlx.ExtContext, id ServiceAccountID, at Time) error {
-	return exec(ctx, tx, `UPDATE service_accounts SET disabled_at = ?, updated_at = ?, generation = generation + 1
+// It reports whether the account was live until now.
+func DisableServiceAccount(ctx context.Context, tx sqlx.ExtContext, id ServiceAccountID, at Time) (bool, error) {
+	return updateOne(ctx, tx, `UPDATE service_accounts SET disabled_at = ?, updated_at = ?, generation = generation + 1
 		WHERE id = ? AND disabled_at IS NULL AND deleted_at IS NULL`, at, at, id)
 }

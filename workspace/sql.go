@@ -39,9 +39,12 @@ func insertOnce(ctx context.Context, tx sqlx.ExtContext, what, query string, arg
 	return nil
 }
 
-func exec(ctx context.Context, tx sqlx.ExtContext, query string, args ...any) error {
-	if _, err := tx.ExecContext(ctx, query, args...); err != nil {
-		return fmt.Errorf("update: %w", err)
+// updateOne runs an UPDATE of at most one row and reports whether there was one.
+func updateOne(ctx context.Context, tx sqlx.ExtContext, query string, args ...any) (bool, error) {
+	result, err := tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return false, fmt.Errorf("update: %w", err)
 	}
-	return nil
+	n, err := result.RowsAffected()
+	return n == 1, err
 }

@@ -75,9 +75,9 @@ func Find(ctx context.Context, q sqlx.ExtContext, idOrSlug string) (Workspace, e
 		`SELECT `+workspaceColumns+` FROM workspaces WHERE `+column+` = ?`, idOrSlug)
 }
 
-// Suspend closes a workspace and denies all its tokens. Suspending one that is
-// suspended changes nothing.
-func Suspend(ctx context.Context, tx sqlx.ExtContext, id ID, at Time) error {
-	return exec(ctx, tx, `UPDATE workspaces SET suspended_at = ?, updated_at = ?, generation = generation + 1
+// Suspend closes a workspace and denies all its tokens. It reports whether the
+// workspace was open until now.
+func Suspend(ctx context.Context, tx sqlx.ExtContext, id ID, at Time) (bool, error) {
+	return updateOne(ctx, tx, `UPDATE workspaces SET suspended_at = ?, updated_at = ?, generation = generation + 1
 		WHERE id = ? AND suspended_at IS NULL`, at, at, id)
 }

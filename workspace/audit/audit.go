@@ -43,9 +43,12 @@ type head struct {
 	Hash []byte `db:"hash"`
 }
 
-// Append records an event at the end of its chain; it sets ID, Seq and Hash. The
-// chain's head stays locked until the transaction ends.
+// Append records an event at the end of its chain; it sets ID, Seq, Detail and
+// Hash. The chain's head stays locked until the transaction ends.
 func Append(ctx context.Context, tx sqlx.ExtContext, e Event, detail map[string]any) error {
+	if detail == nil {
+		detail = map[string]any{}
+	}
 	text, err := json.Marshal(detail)
 	if err != nil {
 		return fmt.Errorf("audit %s: %w", e.Action, err)

@@ -37,10 +37,9 @@ type Follower struct {
 	OnChange []func(Batch)    // each is called in turn, before the change is acknowledged
 	Now      func() time.Time // wall clock for people; zero: time.Now
 
-	id       string
-	renewals int64
-	applied  atomic.Int64
-	until    atomic.Pointer[time.Time] // the lease's end, with a monotonic reading
+	id      string
+	applied atomic.Int64
+	until   atomic.Pointer[time.Time] // the lease's end, with a monotonic reading
 }
 
 // Start registers the replica and takes the first lease. It must succeed before
@@ -96,48 +95,61 @@ func (f *Follower) Applied() int64 { return f.applied.Load() }
 
 // renew reads and applies what changed, then acknowledges it. The lease counts
 // from before anything was sent: whoever sees this renewal knows that the lease
-// ends no later than one lease after.
+// ends no later than one lease after. Nobody waits for a replica without a row,
+// so a lease is taken only for what was read when the row was there already.
 func (f *Follower) renew(ctx context.Context) error {
+	if f.id == "" {
+		if err := f.register(ctx); err != nil {
+			return err
+		}
+	}
 	sent := time.Now()
 	batch, err := since(ctx, f.Database.Reader(), f.applied.Load())
 	if err != nil {
 		return err
 	}
-	if f.id == "" || !batch.Complete || len(batch.Subjects) > 0 {
+	if !batch.Complete || len(batch.Subjects) > 0 {
 		for _, apply := range f.OnChange {
 			apply(batch)
 		}
 	}
 	f.applied.Store(batch.Seq)
-	if err := f.acknowledge(ctx, batch.Seq); err != nil {
+	known, err := f.acknowledge(ctx, batch.Seq)
+	if err != nil {
 		return err
+	}
+	if !known { // the row was taken for a dead replica's and removed
+		f.id = ""
+		return f.renew(ctx)
 	}
 	until := sent.Add(f.Timing.Lease)
 	f.until.Store(&until)
 	return nil
 }
 
-func (f *Follower) acknowledge(ctx context.Context, seq int64) error {
-	now := workspace.At(f.Now())
-	if f.id != "" {
-		result, err := f.Database.Writer().ExecContext(ctx,
-			`UPDATE replicas SET renewals = renewals + 1, acked_seq = ?, renewed_at = ? WHERE id = ?`, seq, now, f.id)
-		if err != nil {
-			return fmt.Errorf("renew the lease: %w", err)
-		}
-		if n, err := result.RowsAffected(); err != nil || n == 1 {
-			return err
-		}
-	}
-	// The first renewal, or the row was taken for a dead replica's and removed.
+// register adds the replica to those that are waited for.
+func (f *Follower) register(ctx context.Context) error {
 	id := workspace.Unique()
 	_, err := f.Database.Writer().ExecContext(ctx,
-		`INSERT INTO replicas (id, host, renewals, acked_seq, renewed_at) VALUES (?, ?, 0, ?, ?)`, id, f.Host, seq, now)
+		`INSERT INTO replicas (id, host, renewals, acked_seq, renewed_at) VALUES (?, ?, 0, ?, ?)`,
+		id, f.Host, f.applied.Load(), workspace.At(f.Now()))
 	if err != nil {
 		return fmt.Errorf("register the replica: %w", err)
 	}
 	f.id = id
 	return nil
+}
+
+// acknowledge renews the lease in the table. It reports false when the row is
+// gone.
+func (f *Follower) acknowledge(ctx context.Context, seq int64) (known bool, err error) {
+	result, err := f.Database.Writer().ExecContext(ctx,
+		`UPDATE replicas SET renewals = renewals + 1, acked_seq = ?, renewed_at = ? WHERE id = ?`, seq, workspace.At(f.Now()), f.id)
+	if err != nil {
+		return false, fmt.Errorf("renew the lease: %w", err)
+	}
+	n, err := result.RowsAffected()
+	return n == 1, err
 }
 
 // release removes the row. When that fails, observers wait one lease longer.

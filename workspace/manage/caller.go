@@ -36,7 +36,7 @@ func (c Caller) String() string { return string(c.kind) + ":" + c.id }
 func (u *unit) authorise(ctx context.Context, op operation) error {
 	if u.by.kind == operatorCaller {
 		u.all = true
-		return nil
+		return u.exists(ctx, op.in)
 	}
 	var err error
 	if u.rights, err = u.userRights(ctx, op.in); err != nil {
@@ -48,6 +48,18 @@ func (u *unit) authorise(ctx context.Context, op operation) error {
 	return nil
 }
 
+// exists refuses a workspace that does not exist; empty is the installation.
+func (u *unit) exists(ctx context.Context, in workspace.ID) error {
+	if in == "" {
+		return nil
+	}
+	ws, err := workspace.Find(ctx, u.tx, string(in))
+	if err == nil && ws.ID != in { // found by its slug
+		err = fmt.Errorf("workspace %s: %w", in, workspace.ErrNotFound)
+	}
+	return err
+}
+
 func (u *unit) userRights(ctx context.Context, in workspace.ID) (oauth.Scope, error) {
 	user, err := workspace.FindUser(ctx, u.tx, workspace.UserID(u.by.id))
 	if errors.Is(err, workspace.ErrNotFound) || (err == nil && !user.DisabledAt.IsZero()) {
@@ -56,11 +68,11 @@ func (u *unit) userRights(ctx context.Context, in workspace.ID) (oauth.Scope, er
 	if err != nil {
 		return nil, err
 	}
+	if in == "" {
+		return u.Policy.Catalogue.MemberRights("", user.OrganizationAdmin), nil
+	}
 	member, err := workspace.FindMember(ctx, u.tx, in, user.ID)
 	if errors.Is(err, workspace.ErrNotFound) {
-		if user.OrganizationAdmin && in == "" {
-			return u.Policy.Catalogue.MemberRights("", true), nil
-		}
 		return nil, fmt.Errorf("workspace %s: %w", in, workspace.ErrNotFound)
 	}
 	if err != nil {

@@ -160,10 +160,12 @@ func (m *Manager) RevokeKey(ctx context.Context, by Caller, in workspace.ID, id 
 }
 
 // SetKeyScopes changes what a key may do; nil gives it whatever its owner holds.
-// When it returns, no replica issues by what was before.
+// The caller must hold what the key gains; narrowing a key needs no more than the
+// right to change keys. When it returns, no replica issues by what was before.
 func (m *Manager) SetKeyScopes(ctx context.Context, by Caller, in workspace.ID, id keys.ID, scopes *oauth.Scope) error {
 	return m.do(ctx, by, operation{need: "api-keys:update", in: in}, func(ctx context.Context, u *unit) error {
-		if _, err := u.liveKey(ctx, in, id); err != nil {
+		before, err := u.liveKey(ctx, in, id)
+		if err != nil {
 			return err
 		}
 		if scopes != nil {
@@ -174,7 +176,11 @@ func (m *Manager) SetKeyScopes(ctx context.Context, by Caller, in workspace.ID, 
 		if err := keys.SetScopes(ctx, u.tx, id, scopes, u.now); err != nil {
 			return err
 		}
-		if err := u.mayHoldSecret(ctx, id); err != nil {
+		after, err := keys.Read(ctx, u.tx, id)
+		if err != nil {
+			return err
+		}
+		if err := u.mayGrant(u.Policy.Holds(after).Minus(u.Policy.Holds(before))); err != nil {
 			return err
 		}
 		u.denies = true

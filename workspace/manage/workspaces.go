@@ -35,13 +35,15 @@ func (u *unit) createWorkspace(ctx context.Context, name, slug string) (workspac
 }
 
 // SuspendWorkspace closes a workspace: when it returns, no key of it is
-// exchanged any more, and its tokens carry an old generation.
+// exchanged any more, and its tokens carry an old generation. Suspending a
+// suspended workspace changes nothing.
 func (m *Manager) SuspendWorkspace(ctx context.Context, by Caller, id workspace.ID) error {
 	return m.do(ctx, by, operation{need: "organization:update"}, func(ctx context.Context, u *unit) error {
-		if _, err := workspace.Find(ctx, u.tx, string(id)); err != nil {
+		if err := u.exists(ctx, id); err != nil {
 			return err
 		}
-		if err := workspace.Suspend(ctx, u.tx, id, u.now); err != nil {
+		suspended, err := workspace.Suspend(ctx, u.tx, id, u.now)
+		if err != nil || !suspended {
 			return err
 		}
 		u.denies = true
@@ -75,7 +77,8 @@ func (u *unit) createUser(ctx context.Context, email string, organizationAdmin b
 	return user, nil
 }
 
-// AddMember puts a user into a workspace. ErrConflict: they are in it.
+// AddMember puts a user into a workspace. ErrNotFound: there is no such user.
+// ErrConflict: they are in it.
 func (m *Manager) AddMember(ctx context.Context, by Caller, in workspace.ID, user workspace.UserID, role workspace.Role) error {
 	return m.do(ctx, by, operation{need: "members:create", in: in}, func(ctx context.Context, u *unit) error {
 		return u.addMember(ctx, in, user, role)
@@ -88,6 +91,9 @@ func (u *unit) addMember(ctx context.Context, in workspace.ID, user workspace.Us
 		return err
 	}
 	if err := u.mayGrant(u.Policy.Catalogue.MemberRights(role, false)); err != nil {
+		return err
+	}
+	if _, err := workspace.FindUser(ctx, u.tx, user); err != nil {
 		return err
 	}
 	if err := workspace.InsertMember(ctx, u.tx, member); err != nil {
@@ -155,13 +161,15 @@ func (u *unit) knownScopes(s oauth.Scope) error {
 }
 
 // DisableServiceAccount stops a service account: when it returns, none of its
-// keys is exchanged any more, and its tokens carry an old generation.
+// keys is exchanged any more, and its tokens carry an old generation. Disabling a
+// disabled one changes nothing.
 func (m *Manager) DisableServiceAccount(ctx context.Context, by Caller, in workspace.ID, id workspace.ServiceAccountID) error {
 	return m.do(ctx, by, operation{need: "service-accounts:update", in: in}, func(ctx context.Context, u *unit) error {
 		if _, err := workspace.FindServiceAccount(ctx, u.tx, in, id); err != nil {
 			return err
 		}
-		if err := workspace.DisableServiceAccount(ctx, u.tx, id, u.now); err != nil {
+		disabled, err := workspace.DisableServiceAccount(ctx, u.tx, id, u.now)
+		if err != nil || !disabled {
 			return err
 		}
 		u.denies = true

@@ -1,0 +1,160 @@
+package manage_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokenbooth/tokenbooth/deploy/schema"
+	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/audit"
+	"github.com/tokenbooth/tokenbooth/workspace/manage"
+)
+
+// useCase is one thing that may be done. do returns the chain and the subject
+// of the event.
+type useCase struct {
+	action string
+	denies bool
+	do     func(ctx context.Context, h *house) (chain, subject string, err error)
+}
+
+// useCases needs a house with the given key.
+func useCases(key manage.Issued) []useCase {
+	scopes := oauth.NewScope("collectors:read")
+	return []useCase{
+		{"workspace.create", false, func(ctx context.Context, h *house) (string, string, error) {
+			ws, err := h.CreateWorkspace(ctx, operator, "Other", "")
+			return string(ws.ID), string(ws.ID), err
+		}},
+		{"user.create", false, func(ctx context.Context, h *house) (string, string, error) {
+			user, err := h.CreateUser(ctx, operator, "Bob@example.com", false)
+			return audit.Instance, string(user.ID), err
+		}},
+		{"member.add", false, func(ctx context.Context, h *house) (string, string, error) {
+			return string(h.ws), string(h.outsider), h.AddMember(ctx, operator, h.ws, h.outsider, workspace.Viewer)
+		}},
+		{"service_account.create", false, func(ctx context.Context, h *house) (string, string, error) {
+			sa, err := h.CreateServiceAccount(ctx, operator, h.ws, manage.NewServiceAccount{Name: "cd", Scopes: scopes})
+			return string(h.ws), string(sa.ID), err
+		}},
+		{"key.create", false, func(ctx context.Context, h *house) (string, string, error) {
+			issued, err := h.CreateKey(ctx, operator, h.ws, manage.NewKey{ServiceAccountID: h.sa, Name: "new", Scopes: &scopes})
+			return string(h.ws), string(issued.ID), err
+		}},
+		{"key.rotate", true, func(ctx context.Context, h *house) (string, string, error) {
+			_, err := h.RotateKey(ctx, operator, h.ws, key.ID, time.Hour)
+			return string(h.ws), string(key.ID), err
+		}},
+		{"key.update", true, func(ctx context.Context, h *house) (string, string, error) {
+			return string(h.ws), string(key.ID), h.SetKeyScopes(ctx, operator, h.ws, key.ID, &scopes)
+		}},
+		{"key.revoke", true, func(ctx context.Context, h *house) (string, string, error) {
+			return string(h.ws), string(key.ID), h.RevokeKey(ctx, operator, h.ws, key.ID, "lost")
+		}},
+		{"service_account.disable", true, func(ctx context.Context, h *house) (string, string, error) {
+			return string(h.ws), string(h.sa), h.DisableServiceAccount(ctx, operator, h.ws, h.sa)
+		}},
+		{"workspace.suspend", true, func(ctx context.Context, h *house) (string, string, error) {
+			return string(h.ws), string(h.ws), h.SuspendWorkspace(ctx, operator, h.ws)
+		}},
+		{"signing_key.create", false, func(ctx context.Context, h *house) (string, string, error) {
+			err := h.EnsureSigningKey(ctx, operator)
+			if published, _ := signing.Published(context.WithoutCancel(ctx), h.Database.Reader()); len(published) == 1 {
+				return audit.Instance, signing.Subject(published[0].ID), err
+			}
+			return "", "", err
+		}},
+		{"installation.create", false, func(ctx context.Context, h *house) (string, string, error) {
+			return audit.Instance, "installation", h.MarkInstallation(ctx, operator, workspace.Installation{MadeBy: "dev", Fingerprints: "{}"})
+		}},
+	}
+}
+
+// Each use case is one change, one row for the caches and one event; those that
+// deny something wait for every replica, the others for none.
+func TestEachUseCaseIsRecorded(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		h := newHouse(t, db)
+		for _, c := range useCases(h.key(h.sa)) {
+			h.exec(`INSERT INTO replicas (id, host, renewals, acked_seq, renewed_at) VALUES ('dead', '', 0, 0, 0)`)
+			before := h.seq()
+			chain, subject, err := c.do(t.Context(), h)
+			if err != nil {
+				t.Errorf("%s: %v", c.action, err)
+				continue
+			}
+			if got := h.seq(); got != before+1 {
+				t.Errorf("%s: the counter went from %d to %d", c.action, before, got)
+			}
+			if n := get[int](h, `SELECT count(*) FROM changes WHERE seq = ? AND subject_id = ?`, before+1, subject); n != 1 {
+				t.Errorf("%s: %d rows tell the caches of %s", c.action, n, subject)
+			}
+			events := h.events(chain)
+			last := events[len(events)-1]
+			if last.Action != c.action || last.SubjectID != subject || last.ActorKind != "operator" || last.ActorID != "test" || !last.At.Equal(h.now) {
+				t.Errorf("%s: the last event is %+v", c.action, last)
+			}
+			if !json.Valid([]byte(last.Detail)) || !strings.HasPrefix(last.Detail, "{") {
+				t.Errorf("%s: the detail %s is no JSON object", c.action, last.Detail)
+			}
+			if left := get[int](h, `SELECT count(*) FROM replicas`); (left == 0) != c.denies {
+				t.Errorf("%s: waited for replicas: %v, want %v", c.action, left == 0, c.denies)
+			}
+			h.exec(`DELETE FROM replicas`)
+		}
+	})
+}
+
+// What has no effect leaves no trace: no number, no event, no wait.
+func TestDoingItAgainChangesNothing(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		h := newHouse(t, db)
+		key := h.key(h.sa)
+		again := map[string]bool{
+			"key.revoke": true, "service_account.disable": true, "workspace.suspend": true, "signing_key.create": true, "installation.create": true,
+		}
+		for _, c := range useCases(key) {
+			if !again[c.action] {
+				continue
+			}
+			_, _, err := c.do(t.Context(), h)
+			check(t, err)
+			before := h.dump()
+			h.now = h.now.Add(time.Hour)
+			_, _, err = c.do(t.Context(), h)
+			want(t, c.action, nil, err)
+			if after := h.dump(); after != before {
+				t.Errorf("%s again changes\n%s\nto\n%s", c.action, before, after)
+			}
+		}
+	})
+}
+
+// A database that holds every use case's traces holds no secret.
+func TestSecretsAreNotStored(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		h := newHouse(t, db)
+		key := h.key(h.sa)
+		rotated, err := h.RotateKey(t.Context(), operator, h.ws, key.ID, time.Hour)
+		check(t, err)
+		for _, c := range useCases(key) {
+			_, _, err := c.do(t.Context(), h)
+			check(t, err)
+		}
+		dump := h.dump()
+		for _, secret := range []string{key.Secret.Reveal(), rotated.Secret.Reveal()} {
+			if strings.Contains(dump, secret[31:74]) { // its random part
+				t.Error("a secret is in the database")
+			}
+		}
+		if !strings.Contains(dump, string(key.ID)) || !strings.Contains(dump, rotated.Secret.Hint()) {
+			t.Error("the dump does not show what is stored")
+		}
+	})
+}
