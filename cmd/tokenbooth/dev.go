@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -49,6 +50,9 @@ $ tokenbooth dev --listen 127.0.0.1:0 --json`,
 			if host, _, err := net.SplitHostPort(o.listen); err != nil || !isLoopback(host) {
 				return usagef(c, "--listen %s: dev listens on this machine only: use an address such as 127.0.0.1:8080 or 127.0.0.1:0", o.listen)
 			}
+			if err := checkRedis(o.redisURL); err != nil {
+				return usagef(c, "--redis-url: it %w; it accepts redis://HOST:PORT, or rediss:// with TLS", err)
+			}
 			return dev(c.Context(), env, o)
 		},
 	}
@@ -81,6 +85,9 @@ func dev(ctx context.Context, env *environment, o devOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := reachRedis(ctx, config.Redis.URL); err != nil {
+		return err
+	}
 	log := newLog(env.stderr, config)
 	b, err := openDevBackend(ctx, config)
 	if err != nil {
@@ -95,9 +102,6 @@ func dev(ctx context.Context, env *environment, o devOptions) error {
 	s, err := newServer(ctx, b, log)
 	if err != nil {
 		return err
-	}
-	if s.redis.client != nil && !s.redis.ping(ctx) {
-		return exitWith(exitRetry, errors.New("the Redis at --redis-url does not answer"), "is it running, and is the URL right?")
 	}
 	demo.describe(s, ops.Addr().String())
 	// The listeners accept connections from here on; they are answered as soon
@@ -127,6 +131,19 @@ func devConfig(env *environment, o devOptions, issuer, dir string) (*Config, err
 	config.Audiences.Servers = []ResourceServer{{Audience: "https://api.example.com"}}
 	config.Audiences.Default = "https://api.example.com"
 	return config, nil
+}
+
+// reachRedis checks the Redis that dev was told to use, before anything is made.
+func reachRedis(ctx context.Context, url string) error {
+	r, err := newRedisStatus(url)
+	if err != nil || r.client == nil {
+		return err
+	}
+	defer func() { _ = r.client.Close() }()
+	if !r.ping(ctx) {
+		return exitWith(exitRetry, errors.New("the Redis at --redis-url does not answer"), "is it running, and is the URL right?")
+	}
+	return nil
 }
 
 // openDevBackend opens a database of throw-away data. Its secrets are kept in
@@ -162,6 +179,9 @@ func openDevBackend(ctx context.Context, config *Config) (_ *backend, err error)
 	if err != nil {
 		return nil, errors.Join(settled, err)
 	}
+	if installation.MadeBy != workspace.MadeByDev { // a server took the empty database first
+		return nil, errRealData()
+	}
 	// Another start made the secrets; these are the ones.
 	if err := json.Unmarshal([]byte(installation.DevSecrets), &secrets); err != nil {
 		return nil, fmt.Errorf("secrets of the dev database: %w", err)
@@ -169,16 +189,36 @@ func openDevBackend(ctx context.Context, config *Config) (_ *backend, err error)
 	return newBackend(config, db, secrets)
 }
 
-// refuseRealData protects whatever someone cares about.
+// How often, and how many times, to look for the mark of what made the tables.
+const (
+	markLook  = 50 * time.Millisecond
+	markLooks = 60
+)
+
+// refuseRealData protects whatever someone cares about. Another dev that starts
+// at the same moment makes its tables before it marks them, so tables without a
+// mark are looked at again before they count as someone's.
 func refuseRealData(ctx context.Context, db *schema.DB) error {
-	empty, err := db.Empty(ctx)
-	if err != nil || empty {
-		return err
+	tick := time.NewTicker(markLook)
+	defer tick.Stop()
+	for range markLooks {
+		empty, err := db.Empty(ctx)
+		if err != nil || empty {
+			return err
+		}
+		installation, err := workspace.FindInstallation(ctx, db.Reader())
+		if err == nil && installation.MadeBy == workspace.MadeByDev {
+			return nil
+		}
+		if err == nil {
+			break
+		}
+		<-tick.C
 	}
-	installation, err := workspace.FindInstallation(ctx, db.Reader())
-	if err == nil && installation.MadeBy == workspace.MadeByDev {
-		return nil
-	}
+	return errRealData()
+}
+
+func errRealData() error {
 	return exitWith(exitRefused, errors.New("the database at --database-url is not empty and was not made by dev: it is left alone"),
 		"give dev an empty database, or use serve for this one")
 }

@@ -23,9 +23,9 @@ func (s *server) operations() http.Handler {
 func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	_, noKey := s.ring.Active()
 	checks := map[string]string{
-		"database":    word(s.follower.Held(), "ok", "the lease on the key cache has run out"),
-		"signing_key": word(noKey == nil, "ok", "none is active"),
-		"server":      word(!s.draining.Load(), "ok", "shutting down"),
+		"database":    word(s.follower.Held(), "the lease on the key cache has run out"),
+		"signing_key": word(noKey == nil, "none is active"),
+		"server":      word(!s.draining.Load(), "shutting down"),
 	}
 	status, text := http.StatusOK, "ready"
 	for _, check := range checks {
@@ -37,11 +37,12 @@ func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	writeStatus(w, status, map[string]any{"status": text, "checks": checks})
 }
 
-func word(ok bool, yes, no string) string {
+// word is "ok", or what is wrong instead.
+func word(ok bool, wrong string) string {
 	if ok {
-		return yes
+		return "ok"
 	}
-	return no
+	return wrong
 }
 
 func writeStatus(w http.ResponseWriter, status int, answer any) {

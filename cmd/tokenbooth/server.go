@@ -51,6 +51,9 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 	host, _ := os.Hostname() // only for people who look at the table
 	s.follower = &change.Follower{Database: b.db, Host: fmt.Sprintf("%s:%d", host, os.Getpid()), Log: log}
 	var err error
+	if s.redis, err = newRedisStatus(b.config.Redis.URL); err != nil {
+		return nil, err
+	}
 	if s.directory, err = keys.NewDirectory(b.db.Reader(), s.follower.Held, b.config.Keys.CacheSize); err != nil {
 		return nil, err
 	}
@@ -62,7 +65,6 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 		return nil, err
 	}
 	s.usage = keys.NewUsageWriter(b.db.Writer(), usageInterval, log)
-	s.redis = newRedisStatus(b.config.Redis.URL)
 	s.metrics = newMetrics(s)
 	return s, s.mount()
 }
