@@ -13,7 +13,9 @@ import (
 // digestScheme names how digests are made, so that another way can follow.
 const digestScheme = "v1"
 
-// ErrPepper: a secret was stored under a pepper that the configuration lacks.
+// ErrPepper: a secret was stored under a pepper that the configuration lacks. It
+// says nothing about the secret: while a new pepper is being rolled out, another
+// replica may have it.
 var ErrPepper = errors.New("unknown pepper version")
 
 // Peppers are the keys under which secrets are digested, by version. They live
@@ -45,6 +47,9 @@ func ParsePeppers(text string) (Peppers, error) {
 	}
 	return p, nil
 }
+
+// Has reports whether a version is configured.
+func (p Peppers) Has(version int64) bool { return p.byVersion[version] != nil }
 
 // Digest is how a secret is stored: a keyed hash, not a password hash. A secret
 // has 256 random bits, so there is nothing to slow a guesser down for (NIST SP

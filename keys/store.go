@@ -90,6 +90,16 @@ func FindByName(ctx context.Context, q sqlx.ExtContext, ws workspace.ID, owner, 
 	return ids[0], nil
 }
 
+// PepperVersions lists the pepper versions under which secrets are stored.
+func PepperVersions(ctx context.Context, q sqlx.ExtContext) ([]int64, error) {
+	var versions []int64
+	err := sqlx.SelectContext(ctx, q, &versions, `SELECT DISTINCT pepper_version FROM key_secrets ORDER BY pepper_version`)
+	if err != nil {
+		return nil, fmt.Errorf("read the pepper versions: %w", err)
+	}
+	return versions, nil
+}
+
 // null stores the empty string as NULL.
 func null[T ~string](s T) any {
 	if s == "" {

@@ -32,6 +32,12 @@ func FindInstallation(ctx context.Context, q sqlx.ExtContext) (Installation, err
 	return i, nil
 }
 
+// SetFingerprints replaces the fingerprints.
+func SetFingerprints(ctx context.Context, tx sqlx.ExtContext, fingerprints string) error {
+	_, err := updateOne(ctx, tx, `UPDATE installation SET fingerprints = ? WHERE id = 1`, fingerprints)
+	return err
+}
+
 // InsertInstallation sets the mark. ErrConflict: it is set already.
 func InsertInstallation(ctx context.Context, tx sqlx.ExtContext, i Installation, at Time) error {
 	return insertOnce(ctx, tx, "an installation", `INSERT INTO installation (id, made_by, fingerprints, dev_secrets, created_at)

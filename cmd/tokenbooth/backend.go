@@ -110,19 +110,40 @@ func newPolicy(config *Config) (*policy.Policy, error) {
 
 // settle marks a new database with what belongs to it, and checks an old one.
 func (b *backend) settle(ctx context.Context, secrets secretText, mark workspace.Installation) error {
-	prints, err := json.Marshal(secrets.fingerprints())
+	text, err := json.Marshal(secrets.fingerprints())
 	if err != nil {
 		return fmt.Errorf("fingerprints: %w", err)
 	}
-	mark.Fingerprints = string(prints)
-	if err := b.manager.MarkInstallation(ctx, manage.Operator("setup"), mark); err != nil {
+	mark.Fingerprints = string(text)
+	setup := manage.Operator("setup")
+	if err := b.manager.MarkInstallation(ctx, setup, mark); err != nil {
 		return err
 	}
 	installation, err := workspace.FindInstallation(ctx, b.db.Reader())
 	if err != nil {
 		return err
 	}
-	return checkFingerprints(secrets, installation)
+	if err := checkFingerprints(secrets, installation); err != nil {
+		return err
+	}
+	if err := b.checkPeppers(ctx); err != nil {
+		return err
+	}
+	return b.manager.AddFingerprints(ctx, setup, secrets.fingerprints())
+}
+
+// checkPeppers refuses to start without a pepper that stored secrets need.
+func (b *backend) checkPeppers(ctx context.Context) error {
+	versions, err := keys.PepperVersions(ctx, b.db.Reader())
+	if err != nil {
+		return err
+	}
+	for _, version := range versions {
+		if !b.peppers.Has(version) {
+			return fmt.Errorf("secrets.pepper lacks version %d, under which secrets are stored: keep it behind the newer ones, separated by a comma", version)
+		}
+	}
+	return nil
 }
 
 func (b *backend) close() error { return b.db.Close() }

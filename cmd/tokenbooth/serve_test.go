@@ -71,6 +71,7 @@ func TestServeRefusesSecrets(t *testing.T) {
 	data := t.TempDir()
 	env := onSQLite(data)
 	serveReady(t, env).stop()
+	bootstrapped(t, env, bootstrapArgs("Acme", "ci")...)
 	files, other := secretFiles(data), generateSecrets()
 	for _, test := range []struct {
 		name   string
@@ -84,6 +85,7 @@ func TestServeRefusesSecrets(t *testing.T) {
 		{"wrong pepper", content(other.Pepper), files[0], "secrets.pepper version 1 is not the one that belongs to this database"},
 		{"wrong ID key", content(other.IDKey), files[1], "secrets.id_key is not the one that belongs to this database"},
 		{"wrong key-encryption key", content(other.KeyEncryptionKey), files[2], "the signing key cannot be opened"},
+		{"old pepper gone", content("2:" + strings.TrimPrefix(other.Pepper, "1:")), files[0], "secrets.pepper lacks version 1"},
 		{"not base64", content("1:not base64"), files[0], "secrets.pepper"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -107,6 +109,25 @@ func TestServeRefusesSecrets(t *testing.T) {
 		})
 	}
 	serveReady(t, env).stop()
+
+	// A newer pepper in front of the old one is taken, and noted.
+	kept, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := "2:" + strings.TrimPrefix(other.Pepper, "1:")
+	if err := content(second + "," + strings.TrimSpace(string(kept)))(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	serveReady(t, env).stop()
+	third := "2:" + strings.TrimPrefix(generateSecrets().Pepper, "1:")
+	if err := content(third + "," + strings.TrimSpace(string(kept)))(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	p, code := runCommand(t, env, "serve")
+	if says := "secrets.pepper version 2 is not the one that belongs to this database"; code != exitFailure || !strings.Contains(p.log.String(), says) {
+		t.Errorf("exit code %d, want 1 and a sentence with %q:\n%s", code, says, &p.log)
+	}
 }
 
 func mode(m os.FileMode) func(path string) error {

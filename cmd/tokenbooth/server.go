@@ -58,10 +58,12 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 		return nil, err
 	}
 	s.follower.OnChange = []func(change.Batch){s.directory.Forget, s.reloadRing}
-	if err := s.follower.Start(ctx); err != nil {
+	if err := s.ring.Load(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.ring.Load(ctx); err != nil {
+	// After the ring: it applies every change that the log still holds, so none
+	// that came since the ring was loaded is missed.
+	if err := s.follower.Start(ctx); err != nil {
 		return nil, err
 	}
 	s.usage = keys.NewUsageWriter(b.db.Writer(), usageInterval, log)

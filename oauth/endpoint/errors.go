@@ -52,7 +52,7 @@ func WireError(err error) *oauth.Error {
 
 // unavailable reports whether something that the answer depends on is away.
 func unavailable(err error) bool {
-	return errors.Is(err, keys.ErrUnavailable) || errors.Is(err, signing.ErrNoKey) ||
+	return errors.Is(err, keys.ErrUnavailable) || errors.Is(err, keys.ErrPepper) || errors.Is(err, signing.ErrNoKey) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 

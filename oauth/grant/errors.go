@@ -74,7 +74,7 @@ func Outcome(err error) string {
 		return "scope"
 	case errors.Is(err, policy.ErrAudience):
 		return "audience"
-	case errors.Is(err, keys.ErrUnavailable), errors.Is(err, signing.ErrNoKey):
+	case errors.Is(err, keys.ErrUnavailable), errors.Is(err, keys.ErrPepper), errors.Is(err, signing.ErrNoKey):
 		return "unavailable"
 	}
 	return "error"

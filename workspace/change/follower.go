@@ -84,10 +84,12 @@ func (f *Follower) tick(ctx context.Context) {
 	}
 }
 
-// Held reports whether caches may answer now.
+// Held reports whether caches may answer now. Both of this machine's clocks have
+// to agree: the monotonic one stands still while a virtual machine is suspended,
+// and the other may be set back.
 func (f *Follower) Held() bool {
-	until := f.until.Load()
-	return until != nil && time.Now().Before(*until)
+	until, now := f.until.Load(), time.Now()
+	return until != nil && now.Before(*until) && now.Round(0).Before(until.Round(0))
 }
 
 // Applied is the newest change that the caches have taken in.

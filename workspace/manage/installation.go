@@ -2,8 +2,10 @@ package manage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
@@ -44,6 +46,32 @@ func (m *Manager) MarkInstallation(ctx context.Context, by Caller, mark workspac
 		}
 		u.record("installation.create", "", "installation", map[string]any{"made_by": mark.MadeBy})
 		return nil
+	})
+}
+
+// AddFingerprints notes secrets that the installation has got since it was set
+// up, such as a newer pepper. What is noted already stays. Only the operator may.
+func (m *Manager) AddFingerprints(ctx context.Context, by Caller, prints map[string]string) error {
+	return m.do(ctx, by, operation{need: "organization:update"}, func(ctx context.Context, u *unit) error {
+		installation, err := workspace.FindInstallation(ctx, u.tx)
+		if err != nil {
+			return err
+		}
+		noted := map[string]string{}
+		if err := json.Unmarshal([]byte(installation.Fingerprints), &noted); err != nil {
+			return fmt.Errorf("stored fingerprints: %w", err)
+		}
+		merged := maps.Clone(prints)
+		maps.Copy(merged, noted)
+		if len(merged) == len(noted) {
+			return nil
+		}
+		text, err := json.Marshal(merged)
+		if err != nil {
+			return fmt.Errorf("fingerprints: %w", err)
+		}
+		u.record("installation.update", "", "installation", map[string]any{"fingerprints": merged})
+		return workspace.SetFingerprints(ctx, u.tx, string(text))
 	})
 }
 

@@ -66,7 +66,11 @@ func (u *unit) createKey(ctx context.Context, in workspace.ID, n NewKey) (Issued
 	if err := keys.Insert(ctx, u.tx, key); err != nil {
 		return Issued{}, err
 	}
-	if err := u.mayHoldSecret(ctx, key.ID); err != nil {
+	record, err := keys.Read(ctx, u.tx, key.ID) // as an exchange would
+	if err != nil {
+		return Issued{}, err
+	}
+	if err := u.mayHoldSecret(record); err != nil {
 		return Issued{}, err
 	}
 	secret, err := u.addSecret(ctx, key)
@@ -87,12 +91,11 @@ func (u *unit) ownerExists(ctx context.Context, key keys.Key) error {
 }
 
 // mayHoldSecret checks, for any answer that contains a secret, that the caller
-// holds every scope that the credential can obtain. It reads the key as an
-// exchange would.
-func (u *unit) mayHoldSecret(ctx context.Context, id keys.ID) error {
-	record, err := keys.Read(ctx, u.tx, id)
-	if err != nil {
-		return err
+// holds every scope that the credential can obtain, and is the person whom a
+// personal key speaks for.
+func (u *unit) mayHoldSecret(record *keys.Record) error {
+	if record.UserID != "" && !u.all && u.by != User(record.UserID) {
+		return fmt.Errorf("%w: a personal key speaks for its user, so only they may have its secret", workspace.ErrForbidden)
 	}
 	return u.mayGrant(u.Policy.Holds(record))
 }
@@ -126,7 +129,7 @@ func (u *unit) rotateKey(ctx context.Context, in workspace.ID, id keys.ID, grace
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := u.mayGrant(u.Policy.Holds(record)); err != nil {
+	if err := u.mayHoldSecret(record); err != nil {
 		return Issued{}, err
 	}
 	if err := keys.EndSecrets(ctx, u.tx, id, workspace.At(u.now.Add(grace)), keys.MaxLiveSecrets-1, u.now); err != nil {

@@ -146,6 +146,12 @@ func TestNobodyGrantsWhatTheyDoNotHold(t *testing.T) {
 		want(t, "a manager makes a key of a stronger account", workspace.ErrForbidden, err)
 		_, err = h.CreateKey(ctx, manager, h.ws, manage.NewKey{UserID: h.owner, Name: "x"})
 		want(t, "a manager makes a key of an owner", workspace.ErrForbidden, err)
+		_, err = h.CreateKey(ctx, owner, h.ws, manage.NewKey{UserID: h.viewer, Name: "x"})
+		want(t, "an owner makes a key that speaks for a viewer", workspace.ErrForbidden, err)
+		personal, err := h.CreateKey(ctx, owner, h.ws, manage.NewKey{UserID: h.owner, Name: "x"})
+		want(t, "an owner makes a key of their own", nil, err)
+		_, err = h.RotateKey(ctx, manager, h.ws, personal.ID, 0)
+		want(t, "a manager gets a secret that speaks for an owner", workspace.ErrForbidden, err)
 		_, err = h.RotateKey(ctx, manager, h.ws, key.ID, 0)
 		want(t, "a manager gets a secret of a stronger key", workspace.ErrForbidden, err)
 		if !h.works(key) {

@@ -73,6 +73,9 @@ func useCases(key manage.Issued) []useCase {
 		{"installation.create", false, func(ctx context.Context, h *house) (string, string, error) {
 			return audit.Instance, "installation", h.MarkInstallation(ctx, operator, workspace.Installation{MadeBy: "dev", Fingerprints: "{}"})
 		}},
+		{"installation.update", false, func(ctx context.Context, h *house) (string, string, error) {
+			return audit.Instance, "installation", h.AddFingerprints(ctx, operator, map[string]string{"pepper.2": "abc"})
+		}},
 	}
 }
 
@@ -117,7 +120,7 @@ func TestDoingItAgainChangesNothing(t *testing.T) {
 		h := newHouse(t, db)
 		key := h.key(h.sa)
 		again := map[string]bool{
-			"key.revoke": true, "service_account.disable": true, "workspace.suspend": true, "signing_key.create": true, "installation.create": true,
+			"key.revoke": true, "service_account.disable": true, "workspace.suspend": true, "signing_key.create": true, "installation.create": true, "installation.update": true,
 		}
 		for _, c := range useCases(key) {
 			if !again[c.action] {
