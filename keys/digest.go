@@ -13,7 +13,7 @@ import (
 // digestScheme names how digests are made, so that another way can follow.
 const digestScheme = "v1"
 
-// ErrPepper: a secret was stored under a pepper that the configuration lacks. It
+// ErrPepper means that a secret was stored under a pepper that the configuration lacks. It
 // says nothing about the secret: while a new pepper is being rolled out, another
 // replica may have it.
 var ErrPepper = errors.New("unknown pepper version")

@@ -17,7 +17,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace/change"
 )
 
-// ErrUnavailable: the directory may not answer from memory and the database does
+// ErrUnavailable means that the directory may not answer from memory and the database does
 // not answer either. It says nothing about the key.
 var ErrUnavailable = errors.New("the key directory is unavailable")
 

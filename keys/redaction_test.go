@@ -72,7 +72,7 @@ func secretMustBeAbsent(t *testing.T, secret keys.Secret, how, output string) {
 			t.Errorf("%s gives the secret away: %s", how, output)
 		}
 	}
-	numbers := strings.Trim(fmt.Sprint([]byte(random)), "[]") // as the bytes of %d
+	numbers := strings.Trim(fmt.Sprintf("%d", []byte(random)), "[]") // as the bytes of %d
 	if strings.Contains(output, numbers) {
 		t.Errorf("%s gives the secret away: %s", how, output)
 	}

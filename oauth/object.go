@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// ErrObject: the text is not one JSON object with distinct members.
+// ErrObject means that the text is not one JSON object with distinct members.
 var ErrObject = errors.New("not a JSON object with distinct members")
 
 // ParseObject reads one JSON object into its members. Unlike json.Unmarshal into

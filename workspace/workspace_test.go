@@ -68,9 +68,10 @@ func TestValidate(t *testing.T) {
 }
 
 func TestNormalEmail(t *testing.T) {
-	for address, want := range map[string]string{
-		"ada@example.com": "ada@example.com", " Ada@Example.COM\n": "ada@example.com", "a+b@example.com": "a+b@example.com",
+	for _, c := range [][2]string{
+		{"ada@example.com", "ada@example.com"}, {" Ada@Example.COM\n", "ada@example.com"}, {"a+b@example.com", "a+b@example.com"},
 	} {
+		address, want := c[0], c[1]
 		if got, err := workspace.NormalEmail(address); err != nil || got != want {
 			t.Errorf("NormalEmail(%q) = %q, %v; want %q", address, got, err, want)
 		}

@@ -196,7 +196,9 @@ func TestPlaceholdersAndCount(t *testing.T) {
 		if !rows.Next() {
 			t.Error("QueryContext: no row")
 		}
-		rows.Close()
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil { //nolint:sqlclosecheck // before the writer is asked
+			t.Error(err)
+		}
 		err = db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
 			_, err := sqlx.NamedExecContext(ctx, tx, "UPDATE changes SET at = :at WHERE seq = :seq", map[string]any{"seq": 1, "at": 11})
 			return err

@@ -33,7 +33,7 @@ func TestInTx(t *testing.T) {
 				return then()
 			}
 		}
-		if err := db.InTx(t.Context(), add(func() error { return wrong })); err != wrong {
+		if err := db.InTx(t.Context(), add(func() error { return wrong })); err != wrong { //nolint:errorlint // the very error, not a wrapped one
 			t.Errorf("InTx returns %v, want fn's error itself", err)
 		}
 		func() {
@@ -42,7 +42,7 @@ func TestInTx(t *testing.T) {
 					t.Error("InTx swallowed a panic")
 				}
 			}()
-			db.InTx(t.Context(), add(func() error { panic(wrong) }))
+			_ = db.InTx(t.Context(), add(func() error { panic(wrong) }))
 		}()
 		if got := seq(t, db); got != 0 {
 			t.Errorf("seq = %d after two roll-backs", got)

@@ -12,7 +12,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace/change"
 )
 
-// ErrNoKey: there is no active signing key.
+// ErrNoKey means that there is no active signing key.
 var ErrNoKey = errors.New("there is no active signing key")
 
 // Ring holds the signing keys in memory: the active one signs, all that are not

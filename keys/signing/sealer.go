@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// ErrSealed: a sealed key cannot be opened: another key-encryption key sealed
+// ErrSealed means that a sealed key cannot be opened: another key-encryption key sealed
 // it, or the row was changed.
 var ErrSealed = errors.New("the signing key cannot be opened")
 

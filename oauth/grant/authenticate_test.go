@@ -64,7 +64,7 @@ func TestAuthenticateRefusesCredentials(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b.pass(time.Hour) // the budget of failures is whole again
 			err := b.authenticate(t, c.Credentials, home)
-			if !errors.Is(err, c.want) || (c.want == grant.ErrCredentials && err.Error() != c.want.Error()) {
+			if !errors.Is(err, c.want) || (errors.Is(c.want, grant.ErrCredentials) && err.Error() != c.want.Error()) {
 				t.Fatalf("error %v, want %v", err, c.want)
 			}
 			if strings.Contains(err.Error(), secret[:40]) || strings.Contains(err.Error(), "hunter2") {

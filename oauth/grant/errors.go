@@ -10,7 +10,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/policy"
 )
 
-// ErrCredentials: the key ID is unknown or the secret is wrong. Which of the two
+// ErrCredentials means that the key ID is unknown or the secret is wrong. Which of the two
 // is deliberately not told, by text, headers or time.
 var ErrCredentials = errors.New("unknown key ID or wrong secret")
 

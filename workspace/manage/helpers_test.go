@@ -172,7 +172,7 @@ func (h *house) dump(missing ...string) string {
 		if len(missing) > 0 && table == missing[0] {
 			continue
 		}
-		rows, err := h.Database.Reader().QueryxContext(h.t.Context(), `SELECT * FROM `+table+` ORDER BY `+order)
+		rows, err := h.Database.Reader().QueryxContext(h.t.Context(), `SELECT * FROM `+table+` ORDER BY `+order) //nolint:sqlclosecheck // closed below
 		check(h.t, err)
 		for rows.Next() {
 			values, err := rows.SliceScan()

@@ -103,7 +103,7 @@ func (u *unit) finish(ctx context.Context, seq int64) error {
 	return nil
 }
 
-// ErrPending: the change is committed and will not be lost, but some replica has
+// ErrPending means that the change is committed and will not be lost, but some replica has
 // not confirmed it. It will have taken it in when its lease runs out.
 var ErrPending = errors.New("committed, but not yet confirmed by every replica")
 

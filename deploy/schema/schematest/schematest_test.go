@@ -62,8 +62,11 @@ func TestChild(t *testing.T) {
 	if os.Getenv(asChild) == "" {
 		return
 	}
-	fmt.Printf("\nservers %s %s\n", schematest.PostgresURL(t), schematest.Redis(t))
-	io.Copy(io.Discard, os.Stdin)
+	_, err := fmt.Fprintf(os.Stdout, "\nservers %s %s\n", schematest.PostgresURL(t), schematest.Redis(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // however it ends, it has ended
 }
 
 func TestKilledProcessLeavesNothing(t *testing.T) {
@@ -115,8 +118,8 @@ func startChild(t *testing.T) (kill func(), postgresURL, redisURL string) {
 		t.Fatal(err)
 	}
 	kill = func() {
-		child.Process.Kill()
-		child.Wait()
+		_ = child.Process.Kill() // unless it has ended already
+		_ = child.Wait()         // which says that it was killed
 		stdin.Close()
 	}
 	t.Cleanup(kill)
