@@ -33,9 +33,9 @@ func ParsePeppers(text string) (Peppers, error) {
 	for i, entry := range strings.Split(text, ",") {
 		version, encoded, ok := strings.Cut(strings.TrimSpace(entry), ":")
 		n, errVersion := strconv.ParseInt(version, 10, 32)
-		pepper, errValue := base64.StdEncoding.DecodeString(encoded)
+		pepper, errValue := ParseKey(encoded)
 		switch {
-		case !ok || errVersion != nil || n < 1 || errValue != nil || len(pepper) != 32:
+		case !ok || errVersion != nil || n < 1 || errValue != nil:
 			return Peppers{}, fmt.Errorf(`pepper %d: want "<version>:<base64 of 32 bytes>" with a version from 1, several separated by commas`, i+1)
 		case p.byVersion[n] != nil:
 			return Peppers{}, fmt.Errorf("pepper %d: version %d appears twice", i+1, n)
@@ -48,8 +48,15 @@ func ParsePeppers(text string) (Peppers, error) {
 	return p, nil
 }
 
-// Has reports whether a version is configured.
-func (p Peppers) Has(version int64) bool { return p.byVersion[version] != nil }
+// ParseKey reads a key of 32 bytes in base64, as `openssl rand -base64 32` prints
+// it. The error never quotes the input.
+func ParseKey(text string) ([]byte, error) {
+	key, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil || len(key) != 32 || strings.ContainsAny(text, "\r\n") {
+		return nil, errors.New("want the base64 of 32 bytes")
+	}
+	return key, nil
+}
 
 // Digest is how a secret is stored: a keyed hash, not a password hash. A secret
 // has 256 random bits, so there is nothing to slow a guesser down for (NIST SP

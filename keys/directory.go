@@ -23,8 +23,8 @@ var ErrUnavailable = errors.New("the key directory is unavailable")
 
 const (
 	loadTimeout   = 2 * time.Second
-	parallelLoads = 8    // statements that a cold directory sends at once
-	trackedMax    = 4096 // subjects whose changes are remembered one by one
+	parallelLoads = 8      // statements that a cold directory sends at once
+	trackedMax    = 32_768 // subjects whose changes are remembered one by one
 )
 
 // Directory answers look-ups of keys from memory: bounded, and coherent with the
@@ -71,8 +71,8 @@ func (d *Directory) Lookup(ctx context.Context, id ID) (*Record, error) {
 	}
 	record, ok := d.cache.GetIfPresent(id)
 	for attempt := 0; !ok || !d.usable(record); attempt++ {
-		if attempt == 5 { // changes overtake every read: answer by the newest
-			return d.read(ctx, id)
+		if attempt == 5 {
+			return nil, fmt.Errorf("%w: key %s: every read is older than the newest change", ErrUnavailable, id)
 		}
 		var err error
 		if record, err = d.load(ctx, id); err != nil {
@@ -94,12 +94,12 @@ func (d *Directory) usable(r *Record) bool {
 
 // Forget takes in a batch of changes: records that they touch are not used any
 // more. It is called before the batch is acknowledged.
-func (d *Directory) Forget(batch change.Batch) {
+func (d *Directory) Forget(_ context.Context, batch change.Batch) error {
 	old := d.changed.Load()
 	if !batch.Complete || len(old.subject)+len(batch.Subjects) > trackedMax {
 		d.changed.Store(&changed{floor: batch.Seq})
 		d.cache.InvalidateAll()
-		return
+		return nil
 	}
 	subject := maps.Clone(old.subject)
 	if subject == nil {
@@ -109,6 +109,7 @@ func (d *Directory) Forget(batch change.Batch) {
 		subject[s] = batch.Seq
 	}
 	d.changed.Store(&changed{floor: old.floor, subject: subject})
+	return nil
 }
 
 // load reads a key once for all who ask for it at the same time. The read goes

@@ -73,6 +73,11 @@ func TestColdKeyIsReadOnce(t *testing.T) {
 
 // A change of the key, of its owner or of its workspace is seen once the batch
 // that has it was taken in; one of something else costs nothing.
+func forget(t testing.TB, d *keys.Directory, b change.Batch) {
+	t.Helper()
+	check(t, d.Forget(t.Context(), b))
+}
+
 func TestForget(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		h := newHouse(t, db)
@@ -90,11 +95,11 @@ func TestForget(t *testing.T) {
 		} {
 			old := lookup(t, d, id)
 			test.change()
-			d.Forget(batch(h.seq(), "sa_another"))
+			forget(t, d, batch(h.seq(), "sa_another"))
 			if lookup(t, d, id) != old {
 				t.Errorf("%s: a change of something else was enough to read the key anew", test.subject)
 			}
-			d.Forget(batch(h.seq(), test.subject))
+			forget(t, d, batch(h.seq(), test.subject))
 			if !test.seen(lookup(t, d, id)) {
 				t.Errorf("the change of %s is not seen", test.subject)
 			}
@@ -121,11 +126,11 @@ func TestForgetEverything(t *testing.T) {
 		return subjects
 	}
 	for name, forget := range map[string]func(*keys.Directory){
-		"incomplete": func(d *keys.Directory) { d.Forget(change.Batch{Seq: h.seq()}) },
-		"one large":  func(d *keys.Directory) { d.Forget(batch(h.seq(), many("a", 5000)...)) },
+		"incomplete": func(d *keys.Directory) { forget(t, d, change.Batch{Seq: h.seq()}) },
+		"one large":  func(d *keys.Directory) { forget(t, d, batch(h.seq(), many("a", 40_000)...)) },
 		"several large": func(d *keys.Directory) {
-			d.Forget(batch(h.seq(), many("a", 3000)...))
-			d.Forget(batch(h.seq(), many("b", 3000)...))
+			forget(t, d, batch(h.seq(), many("a", 20_000)...))
+			forget(t, d, batch(h.seq(), many("b", 20_000)...))
 		},
 	} {
 		id, d := h.key().ID, newDirectory(t, h.Database.Reader(), held)
@@ -181,7 +186,7 @@ func TestRecordOvertakenByAChange(t *testing.T) {
 		}()
 		<-g.read
 		h.bump(id)
-		d.Forget(batch(h.seq(), string(id)))
+		forget(t, d, batch(h.seq(), string(id)))
 		close(g.open)
 		for _, record := range []*keys.Record{<-first, lookup(t, d, id)} {
 			if record.Generation != 2 {
@@ -228,7 +233,7 @@ func TestNoLookupIsOlderThanAFinishedChange(t *testing.T) {
 		id := h.key().ID
 		follower := &change.Follower{Database: db, Timing: timing, Log: discard}
 		d := newDirectory(t, db.Reader(), follower.Held)
-		follower.OnChange = []func(change.Batch){d.Forget}
+		follower.OnChange = []func(context.Context, change.Batch) error{d.Forget}
 		check(t, follower.Start(t.Context()))
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup

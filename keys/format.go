@@ -66,14 +66,22 @@ type Format struct {
 // NewFormat checks the prefixes and the key that authenticates IDs (32 bytes).
 func NewFormat(prefix string, accepted []string, macKey []byte) (*Format, error) {
 	for _, p := range slices.Concat([]string{prefix}, accepted) {
-		if !validPrefix.MatchString(p) {
-			return nil, fmt.Errorf("key prefix %q: use 2 to 24 lower-case letters, digits and underscores, beginning with a letter", p)
+		if err := CheckPrefix(p); err != nil {
+			return nil, err
 		}
 	}
 	if len(macKey) != 32 {
 		return nil, fmt.Errorf("the key for key IDs has %d bytes: 32 are needed", len(macKey))
 	}
 	return &Format{prefix: prefix, accepted: slices.Concat([]string{prefix}, accepted), macKey: macKey}, nil
+}
+
+// CheckPrefix checks the form of a prefix.
+func CheckPrefix(prefix string) error {
+	if !validPrefix.MatchString(prefix) {
+		return fmt.Errorf("the key prefix %q: use 2 to 24 lower-case letters, digits and underscores, beginning with a letter", prefix)
+	}
+	return nil
 }
 
 // NewID makes an ID that no other call returns.

@@ -1,13 +1,12 @@
 package keys
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"fmt"
 
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/workspace"

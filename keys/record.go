@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // Records are shared between exchanges: treat them as immutable.
 type Record struct {
 	Key
-	Secrets []StoredSecret // the newest first
+	Secrets []StoredSecret // the newest first, at most MaxStoredSecrets
 
 	WorkspaceSlug        string
 	WorkspaceGeneration  int64
@@ -33,6 +34,10 @@ type Record struct {
 
 	seq int64 // the change sequence at which this was read
 }
+
+// MaxStoredSecrets is how many secrets of a key are looked at: those that may
+// work, and one that has ended, so that its holder can be told.
+const MaxStoredSecrets = MaxLiveSecrets + 1
 
 // recordRow is one row of the statement: the key once per secret.
 type recordRow struct {
@@ -73,7 +78,7 @@ type recordRow struct {
 	SecretExpiresAt workspace.Time `db:"secret_expires_at"`
 }
 
-const recordQuery = `
+var recordQuery = `
 SELECT c.seq, k.id, k.workspace_id, k.service_account_id, k.user_id, k.name, k.scopes, k.audiences, k.allowed_cidrs,
        k.token_ttl_seconds, k.generation, k.expires_at, k.revoked_at,
        w.slug, w.generation AS ws_generation, w.suspended_at,
@@ -91,7 +96,7 @@ LEFT JOIN members m ON m.workspace_id = k.workspace_id AND m.user_id = k.user_id
 LEFT JOIN key_secrets s ON s.key_id = k.id
 WHERE c.id = 1
 ORDER BY s.created_at DESC, s.id DESC
-LIMIT 16`
+LIMIT ` + strconv.Itoa(MaxStoredSecrets)
 
 // Read reads a key's record. workspace.ErrNotFound if there is no such key.
 func Read(ctx context.Context, q sqlx.ExtContext, id ID) (*Record, error) {

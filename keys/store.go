@@ -75,12 +75,13 @@ func SetScopes(ctx context.Context, tx sqlx.ExtContext, id ID, scopes *oauth.Sco
 	return nil
 }
 
-// FindByName reads the ID of an owner's key by its name, revoked or not; the
-// newest when several share it. ErrNotFound if there is none.
-func FindByName(ctx context.Context, q sqlx.ExtContext, ws workspace.ID, owner, name string) (ID, error) {
+// FindLive reads the ID of an owner's key by its name, if it is neither revoked
+// nor expired; the newest when several share it. ErrNotFound if there is none.
+func FindLive(ctx context.Context, q sqlx.ExtContext, ws workspace.ID, owner, name string, now workspace.Time) (ID, error) {
 	var ids []ID
 	err := sqlx.SelectContext(ctx, q, &ids, `SELECT id FROM keys WHERE workspace_id = ? AND name = ?
-		AND (service_account_id = ? OR user_id = ?) ORDER BY created_at DESC, id DESC`, ws, name, owner, owner)
+		AND (service_account_id = ? OR user_id = ?) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)
+		ORDER BY created_at DESC, id DESC`, ws, name, owner, owner, now)
 	if err != nil {
 		return "", fmt.Errorf("read key %s: %w", name, err)
 	}
@@ -90,10 +91,12 @@ func FindByName(ctx context.Context, q sqlx.ExtContext, ws workspace.ID, owner, 
 	return ids[0], nil
 }
 
-// PepperVersions lists the pepper versions under which secrets are stored.
-func PepperVersions(ctx context.Context, q sqlx.ExtContext) ([]int64, error) {
+// PepperVersions lists the pepper versions under which live secrets are stored.
+func PepperVersions(ctx context.Context, q sqlx.ExtContext, now workspace.Time) ([]int64, error) {
 	var versions []int64
-	err := sqlx.SelectContext(ctx, q, &versions, `SELECT DISTINCT pepper_version FROM key_secrets ORDER BY pepper_version`)
+	err := sqlx.SelectContext(ctx, q, &versions, `SELECT DISTINCT s.pepper_version FROM key_secrets s JOIN keys k ON k.id = s.key_id
+		WHERE (s.expires_at IS NULL OR s.expires_at > ?) AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > ?)
+		ORDER BY s.pepper_version`, now, now)
 	if err != nil {
 		return nil, fmt.Errorf("read the pepper versions: %w", err)
 	}

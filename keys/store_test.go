@@ -1,6 +1,7 @@
 package keys_test
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"slices"
@@ -70,13 +71,20 @@ func TestRevokeOnce(t *testing.T) {
 	})
 }
 
-func TestFindByName(t *testing.T) {
+func TestFindLive(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		h := newHouse(t, db)
 		first, second := h.key(), h.key()
-		id, err := keys.FindByName(t.Context(), db.Reader(), h.ws.ID, string(h.sa.ID), "ci")
+		id, err := keys.FindLive(t.Context(), db.Reader(), h.ws.ID, string(h.sa.ID), "ci", noon)
 		if check(t, err); id != second.ID || id == first.ID {
 			t.Errorf("found %s, want the newest, %s", id, second.ID)
+		}
+		check(t, db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
+			_, err := keys.Revoke(ctx, tx, second.ID, "lost", noon)
+			return err
+		}))
+		if id, err := keys.FindLive(t.Context(), db.Reader(), h.ws.ID, string(h.sa.ID), "ci", noon); err != nil || id != first.ID {
+			t.Errorf("found %s, %v; want the one that is not revoked", id, err)
 		}
 		for name, find := range map[string]struct {
 			ws          workspace.ID
@@ -86,7 +94,7 @@ func TestFindByName(t *testing.T) {
 			"another owner":     {h.ws.ID, "sa_other", "ci"},
 			"another workspace": {"ws_other", string(h.sa.ID), "ci"},
 		} {
-			if id, err := keys.FindByName(t.Context(), db.Reader(), find.ws, find.owner, find.name); !errors.Is(err, workspace.ErrNotFound) {
+			if id, err := keys.FindLive(t.Context(), db.Reader(), find.ws, find.owner, find.name, noon); !errors.Is(err, workspace.ErrNotFound) {
 				t.Errorf("%s: %q, %v; want ErrNotFound", name, id, err)
 			}
 		}

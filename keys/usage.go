@@ -109,33 +109,54 @@ func (w *UsageWriter) Flush(ctx context.Context) {
 
 	ctx, cancel := context.WithTimeout(ctx, usageTimeout)
 	defer cancel()
+	var err error
 	for batch := range slices.Chunk(slices.Collect(maps.Values(used)), usageBatch) {
-		if err := writeUses(ctx, w.writer, batch); err != nil {
-			w.log.Warn("cannot write when secrets were last used; trying again", "secrets", len(batch), "error", err)
-			w.keep(batch)
+		if err == nil {
+			err = writeUses(ctx, w.writer, batch)
+		}
+		if err != nil {
+			w.keepUsed(batch)
 		}
 	}
 	for batch := range slices.Chunk(slices.Collect(maps.Keys(failed)), usageBatch) {
-		if err := writeFailures(ctx, w.writer, batch, failed); err != nil {
-			w.log.Warn("cannot write when keys were last refused", "keys", len(batch), "error", err)
-			w.dropped.Add(uint64(len(batch)))
+		if err == nil {
+			err = writeFailures(ctx, w.writer, batch, failed)
 		}
+		if err != nil {
+			w.keepFailed(batch, failed)
+		}
+	}
+	if err != nil {
+		w.log.Warn("cannot write when keys were last used; trying again", "error", err)
 	}
 }
 
-func (w *UsageWriter) keep(batch []Use) {
+func (w *UsageWriter) keepUsed(batch []Use) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, u := range batch {
-		if _, newer := w.used[u.SecretID]; newer {
-			continue
-		}
-		if len(w.used) >= usagePending {
-			w.dropped.Add(1)
-			continue
-		}
-		w.used[u.SecretID] = u
+		keep(w, w.used, u.SecretID, u)
 	}
+}
+
+func (w *UsageWriter) keepFailed(batch []ID, at map[ID]workspace.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, id := range batch {
+		keep(w, w.failed, id, at[id])
+	}
+}
+
+// keep puts a note back unless a newer one has come or there is no room.
+func keep[K comparable, V any](w *UsageWriter, notes map[K]V, key K, note V) {
+	if _, newer := notes[key]; newer {
+		return
+	}
+	if len(notes) >= usagePending {
+		w.dropped.Add(1)
+		return
+	}
+	notes[key] = note
 }
 
 // writeUses updates many rows in one statement. An older note never replaces a

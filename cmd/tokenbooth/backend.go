@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -68,9 +66,9 @@ func openDatabase(ctx context.Context, url string) (*schema.DB, error) {
 // newBackend puts the parts together.
 func newBackend(config *Config, db *schema.DB, secrets secretText) (*backend, error) {
 	b := &backend{config: config, db: db}
-	macKey, err := base64.StdEncoding.DecodeString(secrets.IDKey)
+	macKey, err := keys.ParseKey(secrets.IDKey)
 	if err != nil {
-		return nil, errors.New("secrets.id_key: want base64 of 32 bytes")
+		return nil, fmt.Errorf("secrets.id_key: %w", err)
 	}
 	if b.format, err = keys.NewFormat(config.Keys.Prefix, config.Keys.AcceptedPrefixes, macKey); err != nil {
 		return nil, err
@@ -123,27 +121,14 @@ func (b *backend) settle(ctx context.Context, secrets secretText, mark workspace
 	if err != nil {
 		return err
 	}
-	if err := checkFingerprints(secrets, installation); err != nil {
-		return err
-	}
-	if err := b.checkPeppers(ctx); err != nil {
-		return err
-	}
-	return b.manager.AddFingerprints(ctx, setup, secrets.fingerprints())
-}
-
-// checkPeppers refuses to start without a pepper that stored secrets need.
-func (b *backend) checkPeppers(ctx context.Context) error {
-	versions, err := keys.PepperVersions(ctx, b.db.Reader())
+	inUse, err := keys.PepperVersions(ctx, b.db.Reader(), workspace.At(time.Now()))
 	if err != nil {
 		return err
 	}
-	for _, version := range versions {
-		if !b.peppers.Has(version) {
-			return fmt.Errorf("secrets.pepper lacks version %d, under which secrets are stored: keep it behind the newer ones, separated by a comma", version)
-		}
+	if err := checkFingerprints(secrets, installation, inUse); err != nil {
+		return err
 	}
-	return nil
+	return b.manager.SetFingerprints(ctx, setup, secrets.fingerprints())
 }
 
 func (b *backend) close() error { return b.db.Close() }

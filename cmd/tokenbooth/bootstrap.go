@@ -32,7 +32,7 @@ func newBootstrapCommand(env *environment) *cobra.Command {
 	var scopes []string
 	var asJSON bool
 	command := &cobra.Command{
-		Use:   "bootstrap --owner EMAIL --workspace NAME --service-account NAME [--scope SCOPE …] [--json]",
+		Use:   "bootstrap --owner EMAIL --workspace NAME --service-account NAME [--scope SCOPE …] [--rotate] [--json]",
 		Short: "Make the first owner, workspace, service account and key",
 		Long: `Bootstrap makes an owner, who is an organization admin, with a personal key, a
 workspace, and a service account with a key. It works on the configured database
@@ -40,7 +40,8 @@ itself, so it is for the operator on the host; a running server takes the new
 keys in at once.
 
 Either everything is made or nothing. What exists already is left as it is: a
-second run prints the same IDs, without the secrets, which are shown once.
+second run prints the same IDs, without the secrets, which are shown once. If they
+were lost, --rotate makes new ones.
 
 Without --scope the service account has the role viewer.`,
 		Example: `$ tokenbooth bootstrap --owner ada@example.com --workspace Payments --service-account gitlab-ci --scope collectors:read
@@ -70,6 +71,7 @@ $ tokenbooth bootstrap --owner ada@example.com --workspace Payments --service-ac
 	command.Flags().StringVar(&b.Workspace, "workspace", "", "the `NAME` of the workspace")
 	command.Flags().StringVar(&b.ServiceAccount, "service-account", "", "the `NAME` of the service account, such as gitlab-ci")
 	command.Flags().StringArrayVar(&scopes, "scope", nil, "a `SCOPE` of the service account, such as collectors:read; repeatable")
+	command.Flags().BoolVar(&b.Rotate, "rotate", false, "give keys that exist new secrets; the old ones stop at once")
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return command
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/tokenbooth/tokenbooth/keys"
 )
 
 // Config is everything an operator decides. Its shape is the shape of the
@@ -130,13 +132,13 @@ func settings(c *Config) []*setting {
 			accepts: "redis://HOST:PORT, rediss:// with TLS, or nothing to keep everything in memory"},
 		{key: "secrets.pepper", field: &c.Secrets.Pepper, secret: true, check: on(&c.Secrets.Pepper, checkPepper),
 			accepts: "VERSION:BASE64 of 32 bytes, several separated by commas with the current one first, such as 1:$(openssl rand -base64 32)"},
-		{key: "secrets.id_key", field: &c.Secrets.IDKey, secret: true, check: on(&c.Secrets.IDKey, checkKey),
+		{key: "secrets.id_key", field: &c.Secrets.IDKey, secret: true, check: on(&c.Secrets.IDKey, checkIDKey),
 			accepts: "the base64 of 32 bytes, from `openssl rand -base64 32`"},
-		{key: "secrets.key_encryption_key", field: &c.Secrets.KeyEncryptionKey, secret: true, check: on(&c.Secrets.KeyEncryptionKey, checkNamedKey),
+		{key: "secrets.key_encryption_key", field: &c.Secrets.KeyEncryptionKey, secret: true, check: on(&c.Secrets.KeyEncryptionKey, checkKeyEncryptionKey),
 			accepts: "the base64 of 32 bytes, from `openssl rand -base64 32`, or NAME:BASE64"},
-		{key: "keys.prefix", field: &c.Keys.Prefix, initial: "tb", accepts: acceptsPrefix, check: on(&c.Keys.Prefix, checkPrefix)},
+		{key: "keys.prefix", field: &c.Keys.Prefix, initial: "tb", accepts: acceptsPrefix, check: on(&c.Keys.Prefix, keys.CheckPrefix)},
 		{key: "keys.accepted_prefixes", field: &c.Keys.AcceptedPrefixes, accepts: "a list of earlier prefixes, each " + acceptsPrefix,
-			check: on(&c.Keys.AcceptedPrefixes, each(checkPrefix))},
+			check: on(&c.Keys.AcceptedPrefixes, each(keys.CheckPrefix))},
 		number("keys.cache_size", &c.Keys.CacheSize, 100_000, 100, 10_000_000),
 		duration("tokens.ttl", &c.Tokens.TTL, 10*time.Minute, time.Minute, time.Hour),
 		{key: "audiences.default", field: &c.Audiences.Default, check: func() error { return checkDefaultAudience(c) },

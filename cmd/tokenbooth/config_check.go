@@ -1,29 +1,24 @@
 package main
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/policy"
 )
 
 const (
 	acceptsAddress = "HOST:PORT (such as 127.0.0.1:8080 or :8080)"
 	acceptsPrefix  = "2 to 24 lower-case letters, digits and underscores, a letter first, such as tb or acme_live"
-)
-
-var (
-	keyPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{1,23}$`)
-	keyName   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 )
 
 // localIssuer is the issuer of a server that only this machine can reach, and
@@ -62,6 +57,8 @@ func checkIssuer(issuer, listen string) error {
 		return fmt.Errorf("%q ends in a slash", issuer)
 	case u.Path != "" && path.Clean(u.Path) != u.Path || u.RawPath != "":
 		return fmt.Errorf("%q has a path that is not in its plain form", issuer)
+	case strings.ContainsAny(u.Path, ":*"): // which have a meaning in routes
+		return fmt.Errorf("%q has a colon or an asterisk in its path", issuer)
 	case u.Host != strings.ToLower(u.Host):
 		return fmt.Errorf("%q has upper-case letters in its host", issuer)
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
@@ -124,62 +121,31 @@ func checkURL(text string, schemes ...string) error {
 	return nil
 }
 
-// checkPepper checks "version:base64" pairs; digests name the version, so none may
-// appear twice.
+// The forms of secrets and prefixes are those of the packages that use them.
+// Without a secret, one may be generated.
+
 func checkPepper(text string) error {
 	if text == "" {
 		return nil
 	}
-	seen := map[uint64]bool{}
-	for i, pair := range strings.Split(text, ",") {
-		version, key, _ := strings.Cut(pair, ":")
-		number, err := strconv.ParseUint(version, 10, 31)
-		switch {
-		case err != nil || number == 0:
-			return fmt.Errorf("entry %d does not begin with a version number and a colon", i+1)
-		case seen[number]:
-			return fmt.Errorf("version %d appears twice", number)
-		case !isKey(key):
-			return fmt.Errorf("version %d is not the base64 of 32 bytes", number)
-		}
-		seen[number] = true
-	}
-	return nil
+	_, err := keys.ParsePeppers(text)
+	return err
 }
 
-func checkKey(text string) error {
-	if text != "" && !isKey(text) {
-		return errors.New("is not the base64 of 32 bytes")
+func checkIDKey(text string) error {
+	if text == "" {
+		return nil
 	}
-	return nil
+	_, err := keys.ParseKey(text)
+	return err
 }
 
-func checkNamedKey(text string) error {
-	before, key, named := strings.Cut(text, ":")
-	if !named {
-		return checkKey(text)
+func checkKeyEncryptionKey(text string) error {
+	if text == "" {
+		return nil
 	}
-	if !keyName.MatchString(before) {
-		return errors.New("has a name that is not 1 to 64 letters, digits, dots, hyphens and underscores")
-	}
-	if !isKey(key) {
-		return errors.New("is not the base64 of 32 bytes behind its name")
-	}
-	return nil
-}
-
-// isKey reports whether text is 32 bytes in standard base64, the form that
-// `openssl rand -base64 32` prints.
-func isKey(text string) bool {
-	key, err := base64.StdEncoding.Strict().DecodeString(text)
-	return err == nil && len(key) == 32 && !strings.ContainsAny(text, "\r\n")
-}
-
-func checkPrefix(prefix string) error {
-	if !keyPrefix.MatchString(prefix) {
-		return fmt.Errorf("%q is not a prefix", prefix)
-	}
-	return nil
+	_, err := signing.ParseSealer(text)
+	return err
 }
 
 // checkProxy refuses what would believe X-Forwarded-For from everybody.

@@ -213,7 +213,11 @@ func refuseRealData(ctx context.Context, db *schema.DB) error {
 		if err == nil {
 			break
 		}
-		<-tick.C
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return errRealData()
 }

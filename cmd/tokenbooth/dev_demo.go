@@ -58,10 +58,10 @@ func makeDemo(ctx context.Context, b *backend) (*demo, error) {
 		Workspace: ws.Slug, WorkspaceID: string(ws.ID), Scope: scope, Fixtures: map[string]fixture{},
 		ClientID: string(key.ID), ClientSecret: key.Secret.Reveal(),
 	}
-	for name, make := range map[string]func(workspace.Workspace) (manage.Issued, error){
+	for name, prepare := range map[string]func(workspace.Workspace) (manage.Issued, error){
 		"expired": m.expired, "revoked": m.revoked, "disabled": m.disabled, "suspended": m.suspended, "other_workspace": m.other,
 	} {
-		issued, err := make(ws)
+		issued, err := prepare(ws)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tokenbooth/tokenbooth/deploy/schema"
 )
 
 // The exit codes. Scripts branch on them, so their meaning never changes.
@@ -47,11 +49,15 @@ func misuse(command *cobra.Command, err error) *exitError {
 	}
 }
 
-// asExit makes an error that has no exit code of its own a local failure.
+// asExit makes an error that has no exit code of its own a local failure, or one
+// that is worth a retry when the database did not answer.
 func asExit(err error) error {
 	var exit *exitError
 	if err == nil || errors.As(err, &exit) {
 		return err
+	}
+	if schema.IsUnavailable(err) {
+		return exitWith(exitRetry, err, "the database does not answer; try again when it does")
 	}
 	return exitWith(exitFailure, err, "")
 }

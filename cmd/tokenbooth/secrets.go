@@ -187,17 +187,34 @@ func fingerprint(secret string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:8])
 }
 
-// checkFingerprints compares the secrets with those that the database was set up
-// with. Ones that it does not know, such as a newer pepper, are fine.
-func checkFingerprints(s secretText, installation workspace.Installation) error {
+// checkFingerprints compares the secrets with those under which live secrets are
+// stored: the ID key and the peppers in use. One that nothing depends on yet may
+// be replaced, so a slip in a new one can be mended.
+func checkFingerprints(s secretText, installation workspace.Installation, peppersInUse []int64) error {
 	var stored map[string]string
 	if err := json.Unmarshal([]byte(installation.Fingerprints), &stored); err != nil {
 		return fmt.Errorf("the installation's fingerprints: %w", err)
 	}
-	for name, print := range s.fingerprints() {
-		if stored[name] != "" && stored[name] != print {
-			return fmt.Errorf("secrets.%s is not the one that belongs to this database: every key would be refused; configure the right one, or restore it from the backup", strings.Replace(name, ".", " version ", 1))
+	if len(peppersInUse) == 0 {
+		return nil
+	}
+	prints := s.fingerprints()
+	if prints["id_key"] != stored["id_key"] {
+		return errForeignSecret("id_key")
+	}
+	for _, version := range peppersInUse {
+		name := fmt.Sprintf("pepper.%d", version)
+		switch prints[name] {
+		case "":
+			return fmt.Errorf("secrets.pepper lacks version %d, under which secrets are stored: keep it behind the newer ones, separated by a comma", version)
+		case stored[name]:
+		default:
+			return errForeignSecret(fmt.Sprintf("pepper version %d", version))
 		}
 	}
 	return nil
+}
+
+func errForeignSecret(name string) error {
+	return fmt.Errorf("secrets.%s is not the one that belongs to this database: every key would be refused; configure the right one, or restore it from the backup", name)
 }

@@ -55,15 +55,14 @@ func serve(ctx context.Context, config *Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = public.Close() }()
 	ops, err := listen(config.Operations.Listen, "operations.listen")
 	if err != nil {
-		_ = public.Close()
 		return err
 	}
+	defer func() { _ = ops.Close() }()
 	s, err := newServer(ctx, b, log)
 	if err != nil {
-		_ = public.Close()
-		_ = ops.Close()
 		return err
 	}
 	active, err := s.ring.Active()

@@ -25,6 +25,9 @@ import (
 // usageInterval is how often last-used notes are written.
 const usageInterval = time.Second
 
+// clockSkew is how far the clocks of replicas may differ for whoami.
+const clockSkew = 5 * time.Second
+
 // server is one running replica.
 type server struct {
 	*backend
@@ -41,15 +44,15 @@ type server struct {
 }
 
 // newServer builds every part in the order in which they depend on each other.
-// Nothing runs yet, but the first lease is taken.
+// Nothing runs yet, but when it returns the first lease is taken.
 func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, error) {
 	s := &server{backend: b, log: log}
-	s.ring = signing.NewRing(b.db.Reader(), b.sealer)
 	if err := b.manager.EnsureSigningKey(ctx, manage.Operator("setup")); err != nil {
 		return nil, err
 	}
 	host, _ := os.Hostname() // only for people who look at the table
 	s.follower = &change.Follower{Database: b.db, Host: fmt.Sprintf("%s:%d", host, os.Getpid()), Log: log}
+	s.ring = signing.NewRing(b.db.Reader(), b.sealer)
 	var err error
 	if s.redis, err = newRedisStatus(b.config.Redis.URL); err != nil {
 		return nil, err
@@ -57,18 +60,14 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 	if s.directory, err = keys.NewDirectory(b.db.Reader(), s.follower.Held, b.config.Keys.CacheSize); err != nil {
 		return nil, err
 	}
-	s.follower.OnChange = []func(change.Batch){s.directory.Forget, s.reloadRing}
-	if err := s.ring.Load(ctx); err != nil {
-		return nil, err
-	}
-	// After the ring: it applies every change that the log still holds, so none
-	// that came since the ring was loaded is missed.
-	if err := s.follower.Start(ctx); err != nil {
-		return nil, err
-	}
 	s.usage = keys.NewUsageWriter(b.db.Writer(), usageInterval, log)
 	s.metrics = newMetrics(s)
-	return s, s.mount()
+	if err := s.mount(); err != nil {
+		return nil, err
+	}
+	// Last, since from here on changes wait for this replica. It loads the ring.
+	s.follower.OnChange = []func(context.Context, change.Batch) error{s.directory.Forget, s.ring.Follow}
+	return s, s.follower.Start(ctx)
 }
 
 // mount makes the two HTTP servers.
@@ -84,7 +83,7 @@ func (s *server) mount() error {
 	audiences := s.policy.Audiences.Names()
 	verifier, err := bearer.New(bearer.Config{
 		Issuer: s.config.Issuer, Audience: audiences[0], OtherAudiences: audiences[1:],
-		Keys: bearer.KeySetFunc(s.ring.Published), Leeway: bearer.MaxLeeway,
+		Keys: bearer.KeySetFunc(s.ring.Published), Leeway: clockSkew,
 	})
 	if err != nil {
 		return err
@@ -100,19 +99,6 @@ func (s *server) mount() error {
 	s.public = newHTTPServer(e, s.log)
 	s.ops = newHTTPServer(s.operations(), s.log)
 	return nil
-}
-
-// reloadRing takes in changes of the signing keys. If they cannot be read, the
-// ring stays as it was, which the log must not hide.
-func (s *server) reloadRing(batch change.Batch) {
-	if !signing.Concerns(batch) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), change.DefaultTiming.Lease)
-	defer cancel()
-	if err := s.ring.Load(ctx); err != nil {
-		s.log.Error("cannot load the changed signing keys", "error", err)
-	}
 }
 
 // run serves on the listeners until ctx ends, then drains: it leaves readiness

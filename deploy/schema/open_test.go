@@ -88,7 +88,7 @@ func TestOpenSQLiteByManyAtOnce(t *testing.T) {
 
 func TestSQLiteConnections(t *testing.T) {
 	tests := []struct{ url, synchronous string }{
-		{"sqlite:" + filepath.Join(t.TempDir(), "x.db"), "1"},
+		{"sqlite:" + filepath.Join(t.TempDir(), "x.db"), "2"},
 		{"sqlite:" + filepath.Join(t.TempDir(), "x.db") + "?synchronous=off", "0"},
 	}
 	for _, test := range tests {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jmoiron/sqlx"
 )
@@ -47,6 +48,9 @@ func (db *DB) try(ctx context.Context, fn func(ctx context.Context, tx sqlx.ExtC
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
+	if err := db.bound(ctx, tx); err != nil {
+		return fmt.Errorf("begin a transaction: %w", errors.Join(err, tx.Rollback()))
+	}
 	defer tx.Rollback() // after a commit it does nothing; otherwise the first error is the one to report
 	if err := fn(context.WithValue(ctx, openTx{db}, true), runner{tx, &db.sent}); err != nil {
 		return err
@@ -56,6 +60,18 @@ func (db *DB) try(ctx context.Context, fn func(ctx context.Context, tx sqlx.ExtC
 		return fmt.Errorf("commit the transaction: %w", cmp.Or(ctx.Err(), err))
 	}
 	return nil
+}
+
+// bound keeps a process that hangs or whose machine is gone from holding its locks, and whoever
+// needs them from waiting, for longer than ten seconds. SQLite's driver bounds the wait itself, and
+// its locks end with the process.
+func (db *DB) bound(ctx context.Context, tx *sqlx.Tx) error {
+	if db.dialect != PostgreSQL {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `SET LOCAL lock_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '10s'`,
+		pgx.QueryExecModeSimpleProtocol) // the one that takes two statements in one message
+	return err
 }
 
 // mustRerun reports whether PostgreSQL gave the transaction up for a reason that running it again

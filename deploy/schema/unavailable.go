@@ -39,9 +39,10 @@ func IsUnavailable(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// unavailableState judges an SQLSTATE: connection exceptions, insufficient resources, shutdown.
+// unavailableState judges an SQLSTATE: connection exceptions, insufficient resources, shutdown, a
+// lock that was not to be had in time (55P03), a session that held one for too long (25P03).
 func unavailableState(code string) bool {
-	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "57P0")
+	return code == "55P03" || code == "25P03" || strings.HasPrefix(code, "08") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "57P0")
 }
 
 // unavailableCode judges an SQLite result code, whose low byte is the primary one

@@ -33,17 +33,6 @@ func Subject(kid string) string { return subjectPrefix + kid }
 
 const subjectPrefix = "signing_key:"
 
-// Concerns reports whether a batch of changes touches signing keys, so that the
-// ring has to be loaded anew.
-func Concerns(batch change.Batch) bool {
-	for subject := range batch.Subjects {
-		if strings.HasPrefix(subject, subjectPrefix) {
-			return true
-		}
-	}
-	return !batch.Complete
-}
-
 // NewRing makes a ring that reads from the database; Load fills it.
 func NewRing(reader sqlx.ExtContext, sealer *Sealer) *Ring {
 	r := &Ring{reader: reader, sealer: sealer}
@@ -77,6 +66,19 @@ func (r *Ring) Load(ctx context.Context) error {
 	}
 	r.current.Store(&next)
 	return nil
+}
+
+// Follow takes in a batch of changes: it loads the ring anew if signing keys are
+// among them.
+func (r *Ring) Follow(ctx context.Context, batch change.Batch) error {
+	concerned := !batch.Complete
+	for subject := range batch.Subjects {
+		concerned = concerned || strings.HasPrefix(subject, subjectPrefix)
+	}
+	if !concerned {
+		return nil
+	}
+	return r.Load(ctx)
 }
 
 // Active is the key that signs. ErrNoKey until Load has succeeded.

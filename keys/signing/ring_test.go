@@ -243,18 +243,20 @@ func TestDatabaseHoldsNoPrivateKeyInTheClear(t *testing.T) {
 	})
 }
 
-func TestConcernsSigningKeysOnly(t *testing.T) {
+// A ring without keys fails to load, which shows when it tries.
+func TestFollowLoadsForSigningKeysOnly(t *testing.T) {
+	ring := signing.NewRing(schematest.SQLite(t).Reader(), sealer(t, kek(1)))
 	for _, test := range []struct {
 		batch change.Batch
-		want  bool
+		want  error
 	}{
-		{change.Batch{Complete: true}, false},
-		{change.Batch{Complete: true, Subjects: map[string]bool{"tbk_1": true}}, false},
-		{change.Batch{Complete: true, Subjects: map[string]bool{"tbk_1": true, signing.Subject("kid"): true}}, true},
-		{change.Batch{}, true},
+		{change.Batch{Complete: true}, nil},
+		{change.Batch{Complete: true, Subjects: map[string]bool{"tbk_1": true}}, nil},
+		{change.Batch{Complete: true, Subjects: map[string]bool{"tbk_1": true, signing.Subject("kid"): true}}, signing.ErrNoKey},
+		{change.Batch{}, signing.ErrNoKey},
 	} {
-		if got := signing.Concerns(test.batch); got != test.want {
-			t.Errorf("Concerns(%+v) = %v", test.batch, got)
+		if err := ring.Follow(t.Context(), test.batch); !errors.Is(err, test.want) {
+			t.Errorf("Follow(%+v): %v, want %v", test.batch, err, test.want)
 		}
 	}
 }

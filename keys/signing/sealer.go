@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -21,6 +22,8 @@ type Sealer struct {
 	aead cipher.AEAD
 }
 
+var sealerID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
 // ParseSealer reads "<id>:<base64 of 32 bytes>", or the base64 alone, whose ID
 // is "1". The ID is stored beside what is sealed. Errors never quote the input.
 func ParseSealer(text string) (*Sealer, error) {
@@ -28,9 +31,9 @@ func ParseSealer(text string) (*Sealer, error) {
 	if !ok {
 		id, encoded = "1", text
 	}
-	kek, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
-	if err != nil || len(kek) != 32 || id == "" {
-		return nil, errors.New(`the key-encryption key: want base64 of 32 bytes, or "<id>:" and that`)
+	kek, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	if err != nil || len(kek) != 32 || strings.ContainsAny(encoded, "\r\n") || !sealerID.MatchString(id) {
+		return nil, errors.New(`the key-encryption key: want the base64 of 32 bytes, or "<id>:" and that, with an ID of 1 to 64 letters, digits, dots, hyphens and underscores`)
 	}
 	block, err := aes.NewCipher(kek)
 	if err != nil {

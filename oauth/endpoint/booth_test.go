@@ -111,7 +111,7 @@ func (b *booth) start(o options, timing change.Timing) {
 	b.check(b.ring.Load(ctx))
 	follower := &change.Follower{Database: b.db, Timing: timing, Log: log}
 	b.directory = must(keys.NewDirectory(b.db.Reader(), follower.Held, 1000))
-	follower.OnChange = []func(change.Batch){b.directory.Forget}
+	follower.OnChange = []func(context.Context, change.Batch) error{b.directory.Forget}
 	b.check(follower.Start(ctx))
 	if !o.idle {
 		running, stop := context.WithCancel(context.Background())

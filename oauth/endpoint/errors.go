@@ -73,10 +73,11 @@ func (h *Handler) refuse(c echo.Context, err error) error {
 	if h.quotesSecret(wire.Description) {
 		wire.Description = "A parameter holds a secret, which belongs in client_secret alone: check how your variables are assigned."
 	}
-	if wire.Status >= http.StatusInternalServerError {
+	outcome := grant.Outcome(err)
+	if wire.Status >= http.StatusInternalServerError && outcome != "client_gone" {
 		h.Log.ErrorContext(c.Request().Context(), "exchange failed", "error", err)
 	}
-	h.Note(c, slog.String("outcome", grant.Outcome(err)), slog.String("error", string(wire.Code)))
+	h.Note(c, slog.String("outcome", outcome), slog.String("error", string(wire.Code)))
 	header := c.Response().Header()
 	if wire.Status == http.StatusUnauthorized {
 		header.Set(echo.HeaderWWWAuthenticate, `Basic realm="tokenbooth", charset="UTF-8"`)

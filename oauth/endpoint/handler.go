@@ -52,12 +52,18 @@ func (h *Handler) Mount(e *echo.Echo) error {
 		return fmt.Errorf("issuer: %w", err)
 	}
 	base := strings.TrimSuffix(issuer.Path, "/")
-	e.Any(base+LoginPath, only(h.token, http.MethodPost))
-	e.Any(base+JWKSPath, only(h.jwks, http.MethodGet, http.MethodHead))
-	e.Any(base+openIDPath, only(h.metadata, http.MethodGet, http.MethodHead))
-	e.Any(serverPath+base, only(h.metadata, http.MethodGet, http.MethodHead))
-	e.Any(base+WhoamiPath, only(h.whoami, http.MethodGet, http.MethodHead))
+	all(e, base+LoginPath, only(h.token, http.MethodPost))
+	all(e, base+JWKSPath, only(h.jwks, http.MethodGet, http.MethodHead))
+	all(e, base+openIDPath, only(h.metadata, http.MethodGet, http.MethodHead))
+	all(e, serverPath+base, only(h.metadata, http.MethodGet, http.MethodHead))
+	all(e, base+WhoamiPath, only(h.whoami, http.MethodGet, http.MethodHead))
 	return nil
+}
+
+// all routes every method, also those that echo does not know.
+func all(e *echo.Echo, path string, handler echo.HandlerFunc) {
+	e.Any(path, handler)
+	e.RouteNotFound(path, handler)
 }
 
 // only answers other methods with 405 and Allow (RFC 9110 §15.5.6).

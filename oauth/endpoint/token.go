@@ -1,12 +1,11 @@
 package endpoint
 
 import (
+	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
-
-	"log/slog"
 
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
@@ -17,18 +16,21 @@ func (h *Handler) token(c echo.Context) error {
 	header := c.Response().Header()
 	header.Set(echo.HeaderCacheControl, "no-store")
 	header.Set("Pragma", "no-cache")
-	request, err := h.readTokenRequest(c)
-	if err != nil {
-		h.Count("malformed_request")
-		return h.refuse(c, err)
-	}
-	token, err := h.Grant.Issue(c.Request().Context(), request)
+	token, err := h.exchange(c)
 	h.Count(grant.Outcome(err))
 	if err != nil {
 		return h.refuse(c, err)
 	}
 	h.Note(c, slog.String("client_id", string(token.Client.ID)), slog.String("workspace_id", string(token.Client.WorkspaceID)))
 	return writeJSON(c, http.StatusOK, tokenResponse(token))
+}
+
+func (h *Handler) exchange(c echo.Context) (*grant.Token, error) {
+	request, err := h.readTokenRequest(c)
+	if err != nil {
+		return nil, err
+	}
+	return h.Grant.Issue(c.Request().Context(), request)
 }
 
 func tokenResponse(t *grant.Token) oauth.TokenResponse {

@@ -58,8 +58,9 @@ func (h *Handler) readParameters(c echo.Context) (parameters, error) {
 		return nil, oauth.Errorf(oauth.InvalidRequest, "Parameters belong in the body: nothing is read from the URL (RFC 6749 section 2.3.1). A secret that was in a URL may have been logged on the way: rotate it.")
 	}
 	if len(r.TransferEncoding) > 0 {
-		// A length given twice is how requests are smuggled past proxies; the
-		// connection is not used again (RFC 9112 §6.1).
+		// A chunked body may also have claimed a length, which is how requests are
+		// smuggled past proxies and which net/http does not show: the connection is
+		// not used again (RFC 9112 §6.1).
 		c.Response().Header().Set(echo.HeaderConnection, "close")
 	}
 	if coding := r.Header.Get(echo.HeaderContentEncoding); coding != "" && !strings.EqualFold(coding, "identity") {

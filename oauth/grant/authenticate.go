@@ -75,8 +75,8 @@ func (a *Authenticator) Authenticate(ctx context.Context, c Credentials, from Or
 }
 
 // recognise finds the key whose secret this is. For the format alone it looks
-// nothing up; for a key that does not exist it does the same work as for one
-// whose secret is wrong.
+// nothing up. A secret that is not right costs the same work whether its key
+// exists or not, and however often that was rotated.
 func (a *Authenticator) recognise(ctx context.Context, c Credentials) (*keys.Record, keys.StoredSecret, error) {
 	none := keys.StoredSecret{}
 	secret, err := a.Format.ParseSecret(c.Secret)
@@ -85,28 +85,43 @@ func (a *Authenticator) recognise(ctx context.Context, c Credentials) (*keys.Rec
 	}
 	id, errID := a.identify(c.ID, secret)
 	if err != nil || errID != nil || !secret.Names(id) {
-		a.Peppers.Waste(secret)
+		a.waste(secret, 0)
 		return nil, none, ErrCredentials
 	}
 	record, err := a.Directory.Lookup(ctx, id)
 	if errors.Is(err, workspace.ErrNotFound) {
-		a.Peppers.Waste(secret)
+		a.waste(secret, 0)
 		return nil, none, ErrCredentials
 	}
 	if err != nil {
 		return nil, none, err
 	}
+	return a.match(record, secret)
+}
+
+// match compares a secret with those of its key. One that is stored under a
+// pepper that is not configured counts only as long as it works.
+func (a *Authenticator) match(record *keys.Record, secret keys.Secret) (*keys.Record, keys.StoredSecret, error) {
+	refusal := ErrCredentials
 	for _, stored := range record.Secrets {
-		right, err := a.Peppers.Matches(id, secret, stored.Digest)
-		if err != nil {
-			return nil, none, err
-		}
+		right, err := a.Peppers.Matches(record.ID, secret, stored.Digest)
 		if right {
 			return record, stored, nil
 		}
+		if err != nil && stored.Live(a.now()) {
+			refusal = err
+		}
 	}
-	a.Usage.Failed(id, workspace.At(a.now()))
-	return nil, none, ErrCredentials
+	a.waste(secret, len(record.Secrets))
+	a.Usage.Failed(record.ID, workspace.At(a.now()))
+	return nil, keys.StoredSecret{}, refusal
+}
+
+// waste does the comparisons that are left after done of them.
+func (a *Authenticator) waste(secret keys.Secret, done int) {
+	for range keys.MaxStoredSecrets - done {
+		a.Peppers.Waste(secret)
+	}
 }
 
 func (a *Authenticator) identify(id string, secret keys.Secret) (keys.ID, error) {

@@ -1,12 +1,14 @@
 package grant
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy"
 )
 
@@ -59,9 +61,14 @@ func (e *TooManyFailuresError) Error() string {
 func Outcome(err error) string {
 	var refused *RefusedError
 	var failures *TooManyFailuresError
+	var malformed *oauth.Error
 	switch {
 	case err == nil:
 		return "issued"
+	case errors.As(err, &malformed):
+		return "malformed_request"
+	case errors.Is(err, context.Canceled):
+		return "client_gone"
 	case errors.As(err, &refused):
 		return string(refused.Reason)
 	case errors.As(err, &failures):

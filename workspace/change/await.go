@@ -27,10 +27,11 @@ type seen struct {
 // committed, but some replica may still act on what was before.
 //
 // A row whose holder is gone is removed on the way, so that the dead are waited
-// for once.
+// for once. A replica that registers meanwhile reads the log after it has, so it
+// is not waited for.
 func Await(ctx context.Context, db Database, seq int64, timing Timing) error {
 	observed := map[string]seen{}
-	for {
+	for first := true; ; first = false {
 		pending, err := behind(ctx, db.Reader(), seq)
 		if err != nil {
 			return err
@@ -38,8 +39,11 @@ func Await(ctx context.Context, db Database, seq int64, timing Timing) error {
 		now := time.Now()
 		waiting := 0
 		for _, h := range pending {
-			s, ok := observed[h.ID]
-			if !ok || s.renewals != h.Renewals {
+			s, known := observed[h.ID]
+			if !known && !first {
+				continue
+			}
+			if !known || s.renewals != h.Renewals {
 				observed[h.ID] = seen{h.Renewals, now}
 				waiting++
 				continue

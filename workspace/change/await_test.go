@@ -3,6 +3,7 @@ package change_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -66,7 +67,11 @@ func TestAwaitOutlastsTheDead(t *testing.T) {
 func TestAwaitWithASlowReplica(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		release := make(chan struct{})
-		slow := newFollower(t, db, func(change.Batch) { <-release })
+		slow := newFollower(t, db, func(b change.Batch) {
+			if b.Complete { // not the first one, at the start
+				<-release
+			}
+		})
 		run(t, slow)
 		quick := newFollower(t, db)
 		run(t, quick)
@@ -89,7 +94,7 @@ func TestAwaitIsNotMisledByAnOldRenewal(t *testing.T) {
 		var once sync.Once
 		var seq int64
 		f := newFollower(t, tap{db, func(query string) {
-			if strings.HasPrefix(query, "UPDATE replicas") && acked(t, db) >= 0 {
+			if strings.HasPrefix(query, "UPDATE replicas") && rows(t, db) == 1 {
 				once.Do(func() { seq = commit(t, db, "key") }) // read before, acknowledged after
 			}
 		}})
@@ -98,6 +103,36 @@ func TestAwaitIsNotMisledByAnOldRenewal(t *testing.T) {
 		}
 		check(t, change.Await(t.Context(), db, seq, timing))
 		mustNotServeOld(t, f, seq)
+	})
+}
+
+// Replicas that register after the change have read it: those that come while it
+// waits for a dead one are still there when it returns.
+func TestAwaitDoesNotWaitForNewcomers(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		register := func(id string) {
+			exec(t, db, `INSERT INTO replicas (id, host, renewals, acked_seq, renewed_at) VALUES (?, '', 0, -1, 0)`, id)
+		}
+		register("dead")
+		seq := commit(t, db, "key")
+		done := make(chan error)
+		go func() { done <- change.Await(t.Context(), db, seq, timing) }()
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case err := <-done:
+				check(t, err)
+				if left := rows(t, db); left == 0 {
+					t.Errorf("of %d newcomers none is left", i)
+				}
+				return
+			case <-tick.C:
+				if i < 100 {
+					register(fmt.Sprint("newcomer", i))
+				}
+			}
+		}
 	})
 }
 

@@ -34,8 +34,11 @@ type Follower struct {
 	Host     string           // for people who look at the table
 	Timing   Timing           // zero: DefaultTiming
 	Log      *slog.Logger     // required
-	OnChange []func(Batch)    // each is called in turn, before the change is acknowledged
 	Now      func() time.Time // wall clock for people; zero: time.Now
+
+	// OnChange are called in turn before a change is acknowledged. An error keeps
+	// it unacknowledged: the whole batch comes again with the next renewal.
+	OnChange []func(context.Context, Batch) error
 
 	id      string
 	applied atomic.Int64
@@ -51,6 +54,7 @@ func (f *Follower) Start(ctx context.Context) error {
 	if f.Now == nil {
 		f.Now = time.Now
 	}
+	f.applied.Store(nothing)
 	return f.renew(ctx)
 }
 
@@ -112,7 +116,9 @@ func (f *Follower) renew(ctx context.Context) error {
 	}
 	if !batch.Complete || len(batch.Subjects) > 0 {
 		for _, apply := range f.OnChange {
-			apply(batch)
+			if err := apply(ctx, batch); err != nil {
+				return err
+			}
 		}
 	}
 	f.applied.Store(batch.Seq)

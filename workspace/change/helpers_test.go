@@ -62,7 +62,10 @@ func rows(t testing.TB, db *schema.DB) int {
 
 func newFollower(t testing.TB, db change.Database, onChange ...func(change.Batch)) *change.Follower {
 	t.Helper()
-	f := &change.Follower{Database: db, Host: t.Name(), Timing: timing, Log: discard, OnChange: onChange}
+	f := &change.Follower{Database: db, Host: t.Name(), Timing: timing, Log: discard}
+	for _, apply := range onChange {
+		f.OnChange = append(f.OnChange, func(_ context.Context, b change.Batch) error { apply(b); return nil })
+	}
 	check(t, f.Start(t.Context()))
 	return f
 }

@@ -47,6 +47,9 @@ type Batch struct {
 	Complete bool            // false: the log no longer reaches back; forget everything
 }
 
+// nothing is the number of a follower that has applied nothing yet.
+const nothing = -1
+
 type row struct {
 	Seq     int64  `db:"seq"`
 	Subject string `db:"subject_id"`
@@ -64,8 +67,8 @@ func since(ctx context.Context, q sqlx.ExtContext, applied int64) (Batch, error)
 		return batch, nil
 	}
 	// A number that went backwards is another database, or one restored from a
-	// backup: nothing that is cached can be trusted.
-	if batch.Seq < applied || batch.Seq-applied > Retention/2 {
+	// backup, as far as this replica can see it: after a restore, restart them all.
+	if applied == nothing || batch.Seq < applied || batch.Seq-applied > Retention/2 {
 		batch.Complete = false
 		return batch, nil
 	}

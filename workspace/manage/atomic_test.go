@@ -117,5 +117,13 @@ func TestPendingChangeIsCommitted(t *testing.T) {
 		if !errors.Is(err, manage.ErrPending) || !errors.Is(err, context.Canceled) {
 			t.Errorf("RevokeKey: %v, want ErrPending and Canceled", err)
 		}
+		// Whoever asks again changes nothing, and waits as well.
+		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if err := h.RevokeKey(short, operator, h.ws, key.ID, "lost"); !errors.Is(err, manage.ErrPending) {
+			t.Errorf("RevokeKey again: %v, want ErrPending", err)
+		}
+		h.exec(`UPDATE replicas SET acked_seq = ?`, h.seq())
+		want(t, "RevokeKey when all have confirmed", nil, h.RevokeKey(t.Context(), operator, h.ws, key.ID, "lost"))
 	})
 }

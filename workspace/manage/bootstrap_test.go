@@ -76,6 +76,40 @@ func TestBootstrapAddsWhatIsMissing(t *testing.T) {
 	}
 }
 
+// A name whose slug is another workspace's is not taken for that one.
+func TestBootstrapEntersNoOtherWorkspace(t *testing.T) {
+	h := bare(t, schematest.SQLite(t))
+	_, err := h.Bootstrap(t.Context(), operator, first)
+	check(t, err)
+	before, alike := h.dump(), first
+	alike.Workspace, alike.OwnerEmail = first.Workspace+"!", "mallory@example.com"
+	_, err = h.Bootstrap(t.Context(), operator, alike)
+	want(t, "a name with the same slug", workspace.ErrConflict, err)
+	if h.dump() != before {
+		t.Error("something changed")
+	}
+}
+
+// Lost secrets are replaced when that is asked for; revoked keys are not found.
+func TestBootstrapRotates(t *testing.T) {
+	h := bare(t, schematest.SQLite(t))
+	got, err := h.Bootstrap(t.Context(), operator, first)
+	check(t, err)
+	again := first
+	again.Rotate = true
+	rotated, err := h.Bootstrap(t.Context(), operator, again)
+	check(t, err)
+	if rotated.Key.ID != got.Key.ID || !h.works(rotated.Key) || !h.works(rotated.OwnerKey) || h.works(got.Key) || h.works(got.OwnerKey) {
+		t.Errorf("rotated: %+v", rotated)
+	}
+	check(t, h.RevokeKey(t.Context(), operator, got.WorkspaceID, got.Key.ID, "lost"))
+	remade, err := h.Bootstrap(t.Context(), operator, first)
+	check(t, err)
+	if remade.Key.ID == got.Key.ID || !h.works(remade.Key) || remade.OwnerKey.Secret != (keys.Secret{}) {
+		t.Errorf("after the key was revoked: %+v", remade)
+	}
+}
+
 // However many start at once, one makes everything and has the secrets.
 func TestConcurrentBootstraps(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {

@@ -13,19 +13,16 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
-// EnsureSigningKey makes the first signing key. Several replicas may call it at
-// once: one key comes of it.
+// EnsureSigningKey makes a signing key if none is active. Several replicas may
+// call it at once: one key comes of it.
 func (m *Manager) EnsureSigningKey(ctx context.Context, by Caller) error {
 	return m.do(ctx, by, operation{need: "organization:update"}, func(ctx context.Context, u *unit) error {
-		published, err := signing.Published(ctx, u.tx)
-		if err != nil || len(published) > 0 {
-			return err
-		}
 		key, err := signing.Generate(u.Sealer, signing.Active, u.now)
 		if err != nil {
 			return err
 		}
-		if _, err := signing.Insert(ctx, u.tx, key); err != nil {
+		made, err := signing.Insert(ctx, u.tx, key)
+		if err != nil || !made {
 			return err
 		}
 		u.record("signing_key.create", "", signing.Subject(key.ID), map[string]any{"alg": key.Algorithm, "state": key.State})
@@ -49,9 +46,10 @@ func (m *Manager) MarkInstallation(ctx context.Context, by Caller, mark workspac
 	})
 }
 
-// AddFingerprints notes secrets that the installation has got since it was set
-// up, such as a newer pepper. What is noted already stays. Only the operator may.
-func (m *Manager) AddFingerprints(ctx context.Context, by Caller, prints map[string]string) error {
+// SetFingerprints notes secrets that the installation has got since it was set
+// up, such as a newer pepper. Those that are not named stay noted. The caller has
+// checked the ones in use. Only the operator may.
+func (m *Manager) SetFingerprints(ctx context.Context, by Caller, prints map[string]string) error {
 	return m.do(ctx, by, operation{need: "organization:update"}, func(ctx context.Context, u *unit) error {
 		installation, err := workspace.FindInstallation(ctx, u.tx)
 		if err != nil {
@@ -61,9 +59,9 @@ func (m *Manager) AddFingerprints(ctx context.Context, by Caller, prints map[str
 		if err := json.Unmarshal([]byte(installation.Fingerprints), &noted); err != nil {
 			return fmt.Errorf("stored fingerprints: %w", err)
 		}
-		merged := maps.Clone(prints)
-		maps.Copy(merged, noted)
-		if len(merged) == len(noted) {
+		merged := maps.Clone(noted)
+		maps.Copy(merged, prints)
+		if maps.Equal(merged, noted) {
 			return nil
 		}
 		text, err := json.Marshal(merged)
@@ -81,6 +79,7 @@ type Bootstrap struct {
 	Workspace      string // its name; the slug is derived from it
 	ServiceAccount string
 	Scopes         oauth.Scope // of the service account; empty: the role viewer
+	Rotate         bool        // keys that exist get new secrets, and their old ones end
 }
 
 // Bootstrapped is what there is after Bootstrap. A secret is the zero value
@@ -129,6 +128,9 @@ func (u *unit) bootstrap(ctx context.Context, b Bootstrap) (r Bootstrapped, err 
 	if err != nil {
 		return r, err
 	}
+	if ws.Name != b.Workspace {
+		return r, fmt.Errorf("%w: the workspace %q has the slug %s already, which %q would get: choose another name", workspace.ErrConflict, ws.Name, ws.Slug, b.Workspace)
+	}
 	_, err = ensure(workspace.FindMember(ctx, u.tx, ws.ID, owner.ID))(func() (workspace.Member, error) {
 		return workspace.Member{}, u.addMember(ctx, ws.ID, owner.ID, workspace.Owner)
 	})
@@ -146,10 +148,10 @@ func (u *unit) bootstrap(ctx context.Context, b Bootstrap) (r Bootstrapped, err 
 		return r, err
 	}
 	r = Bootstrapped{OwnerID: owner.ID, WorkspaceID: ws.ID, ServiceAccount: sa}
-	if r.OwnerKey, err = u.ensureKey(ctx, ws.ID, NewKey{UserID: owner.ID, Name: bootstrapKey}); err != nil {
+	if r.OwnerKey, err = u.ensureKey(ctx, ws.ID, NewKey{UserID: owner.ID, Name: bootstrapKey}, b.Rotate); err != nil {
 		return r, err
 	}
-	r.Key, err = u.ensureKey(ctx, ws.ID, NewKey{ServiceAccountID: sa.ID, Name: bootstrapKey})
+	r.Key, err = u.ensureKey(ctx, ws.ID, NewKey{ServiceAccountID: sa.ID, Name: bootstrapKey}, b.Rotate)
 	return r, err
 }
 
@@ -163,10 +165,15 @@ func ensure[T any](found T, err error) func(create func() (T, error)) (T, error)
 	}
 }
 
-func (u *unit) ensureKey(ctx context.Context, in workspace.ID, n NewKey) (Issued, error) {
-	id, err := keys.FindByName(ctx, u.tx, in, string(n.ServiceAccountID)+string(n.UserID), n.Name)
-	if errors.Is(err, workspace.ErrNotFound) {
+// ensureKey finds the owner's live key of that name, with a new secret if it is
+// to be rotated, or makes it.
+func (u *unit) ensureKey(ctx context.Context, in workspace.ID, n NewKey, rotate bool) (Issued, error) {
+	id, err := keys.FindLive(ctx, u.tx, in, string(n.ServiceAccountID)+string(n.UserID), n.Name, u.now)
+	switch {
+	case errors.Is(err, workspace.ErrNotFound):
 		return u.createKey(ctx, in, n)
+	case err == nil && rotate:
+		return u.rotateKey(ctx, in, id, 0)
 	}
 	return Issued{Key: keys.Key{ID: id}}, err
 }

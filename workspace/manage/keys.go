@@ -152,11 +152,11 @@ func (m *Manager) RevokeKey(ctx context.Context, by Caller, in workspace.ID, id 
 		if _, err := u.key(ctx, in, id); err != nil {
 			return err
 		}
+		u.denies = true
 		revoked, err := keys.Revoke(ctx, u.tx, id, reason, u.now)
 		if err != nil || !revoked {
 			return err
 		}
-		u.denies = true
 		u.record("key.revoke", in, string(id), map[string]any{"reason": reason})
 		return nil
 	})

@@ -46,7 +46,7 @@ type unit struct {
 
 	touched []string // for the caches
 	events  []event
-	denies  bool // something that worked must stop working
+	denies  bool // something that worked must have stopped when do returns, also when an earlier call changed it
 }
 
 type event struct {
@@ -73,15 +73,13 @@ func (m *Manager) do(ctx context.Context, by Caller, op operation, f func(contex
 		}
 		return u.finish(ctx, seq)
 	})
-	switch {
-	case errors.Is(err, errUnchanged):
-		return nil
-	case err != nil:
-		return err
-	case u.denies:
-		return m.await(ctx, seq)
+	if errors.Is(err, errUnchanged) {
+		err, seq = nil, seq-1 // the number was not taken after all; the one before is the newest
 	}
-	return nil
+	if err != nil || !u.denies {
+		return err
+	}
+	return m.await(ctx, seq)
 }
 
 // errUnchanged rolls back a unit that had nothing to do.

@@ -74,7 +74,7 @@ func useCases(key manage.Issued) []useCase {
 			return audit.Instance, "installation", h.MarkInstallation(ctx, operator, workspace.Installation{MadeBy: "dev", Fingerprints: "{}"})
 		}},
 		{"installation.update", false, func(ctx context.Context, h *house) (string, string, error) {
-			return audit.Instance, "installation", h.AddFingerprints(ctx, operator, map[string]string{"pepper.2": "abc"})
+			return audit.Instance, "installation", h.SetFingerprints(ctx, operator, map[string]string{"pepper.2": "abc"})
 		}},
 	}
 }

@@ -21,7 +21,9 @@ func (m *Manager) CreateWorkspace(ctx context.Context, by Caller, name, slug str
 
 func (u *unit) createWorkspace(ctx context.Context, name, slug string) (workspace.Workspace, error) {
 	if slug == "" {
-		slug = workspace.Slug(name)
+		if slug = workspace.Slug(name); slug == "" {
+			return workspace.Workspace{}, fmt.Errorf("%w: the workspace name %q: use one with at least one letter a-z or digit, from which its slug is made", workspace.ErrInvalid, name)
+		}
 	}
 	ws := workspace.Workspace{ID: workspace.NewID(), Slug: slug, Name: name, Generation: 1, CreatedAt: u.now, UpdatedAt: u.now}
 	if err := ws.Validate(); err != nil {
@@ -42,11 +44,11 @@ func (m *Manager) SuspendWorkspace(ctx context.Context, by Caller, id workspace.
 		if err := u.exists(ctx, id); err != nil {
 			return err
 		}
+		u.denies = true
 		suspended, err := workspace.Suspend(ctx, u.tx, id, u.now)
 		if err != nil || !suspended {
 			return err
 		}
-		u.denies = true
 		u.record("workspace.suspend", id, string(id), nil)
 		return nil
 	})
@@ -168,11 +170,11 @@ func (m *Manager) DisableServiceAccount(ctx context.Context, by Caller, in works
 		if _, err := workspace.FindServiceAccount(ctx, u.tx, in, id); err != nil {
 			return err
 		}
+		u.denies = true
 		disabled, err := workspace.DisableServiceAccount(ctx, u.tx, id, u.now)
 		if err != nil || !disabled {
 			return err
 		}
-		u.denies = true
 		u.record("service_account.disable", in, string(id), nil)
 		return nil
 	})
