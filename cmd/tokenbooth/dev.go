@@ -18,6 +18,9 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
+// devAddress is where dev listens unless it is told otherwise.
+const devAddress = "127.0.0.1:8080"
+
 // devOptions is what `tokenbooth dev` can be told.
 type devOptions struct {
 	listen      string
@@ -47,7 +50,7 @@ $ tokenbooth dev --listen 127.0.0.1:0 --json`,
 			if env.options.file != "" || len(env.options.overrides) > 0 {
 				return usagef(c, "dev takes no configuration: use serve for that")
 			}
-			if host, _, err := net.SplitHostPort(o.listen); err != nil || !isLoopback(host) {
+			if host, _, err := net.SplitHostPort(o.listen); o.listen != "" && (err != nil || !isLoopback(host)) {
 				return usagef(c, "--listen %s: dev listens on this machine only: use an address such as 127.0.0.1:8080 or 127.0.0.1:0", o.listen)
 			}
 			if err := checkRedis(o.redisURL); err != nil {
@@ -56,7 +59,7 @@ $ tokenbooth dev --listen 127.0.0.1:0 --json`,
 			return dev(c.Context(), env, o)
 		},
 	}
-	command.Flags().StringVar(&o.listen, "listen", "127.0.0.1:8080", "serve on `HOST:PORT`; port 0 takes a free one")
+	command.Flags().StringVar(&o.listen, "listen", "", "serve on `HOST:PORT`; port 0 takes a free one (default "+devAddress+", or a free one if that is taken)")
 	command.Flags().StringVar(&o.databaseURL, "database-url", "", "use the database at `URL`, which must be empty or made by dev")
 	command.Flags().StringVar(&o.redisURL, "redis-url", "", "use the Redis at `URL`")
 	command.Flags().BoolVar(&o.json, "json", false, "print one line of JSON when ready")
@@ -65,7 +68,7 @@ $ tokenbooth dev --listen 127.0.0.1:0 --json`,
 
 // dev serves until ctx ends.
 func dev(ctx context.Context, env *environment, o devOptions) error {
-	public, err := listen(o.listen, "--listen 127.0.0.1:0")
+	public, err := devListener(o.listen)
 	if err != nil {
 		return err
 	}
@@ -110,6 +113,18 @@ func dev(ctx context.Context, env *environment, o devOptions) error {
 		return err
 	}
 	return s.run(ctx, public, ops)
+}
+
+// devListener takes the address that was asked for, or if none was, the usual one
+// or any other if that is taken: what is printed says which.
+func devListener(address string) (net.Listener, error) {
+	if address != "" {
+		return listen(address, "--listen 127.0.0.1:0")
+	}
+	if listener, err := net.Listen("tcp", devAddress); err == nil {
+		return listener, nil
+	}
+	return listen("127.0.0.1:0", "--listen")
 }
 
 // devConfig is the configuration of the demo: the defaults, a catalogue, and a

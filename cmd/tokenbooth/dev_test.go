@@ -173,3 +173,18 @@ func TestDevPortTaken(t *testing.T) {
 		t.Errorf("exit code %d, want 1 and a hint:\n%s", code, &p.log)
 	}
 }
+
+// When nobody asked for the usual address and it is taken, another one does.
+func TestDevTakesAnotherPort(t *testing.T) {
+	if usual, err := net.Listen("tcp", devAddress); err == nil { // otherwise someone else holds it
+		defer func() { _ = usual.Close() }()
+	}
+	other, err := devListener("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	if host, _, err := net.SplitHostPort(other.Addr().String()); err != nil || host != "127.0.0.1" || other.Addr().String() == devAddress {
+		t.Errorf("it listens on %s", other.Addr())
+	}
+}
