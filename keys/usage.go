@@ -68,7 +68,8 @@ func (w *UsageWriter) Used(u Use) {
 	w.used[u.SecretID] = u
 }
 
-// Failed notes that an exchange with a known key was refused.
+// Failed notes that an exchange with a known key was refused. The empty ID is
+// nobody's: it takes the same time and is not written.
 func (w *UsageWriter) Failed(id ID, at workspace.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -106,6 +107,7 @@ func (w *UsageWriter) Flush(ctx context.Context) {
 	used, failed := w.used, w.failed
 	w.used, w.failed = map[string]Use{}, map[ID]workspace.Time{}
 	w.mu.Unlock()
+	delete(failed, "")
 
 	ctx, cancel := context.WithTimeout(ctx, usageTimeout)
 	defer cancel()

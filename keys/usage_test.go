@@ -247,3 +247,16 @@ func TestRunWritesAndEnds(t *testing.T) {
 		goleak.VerifyNone(t, leak)
 	})
 }
+
+// A failure of a key that does not exist is noted to take the time, and is not
+// written.
+func TestFailureOfNobodyIsNotWritten(t *testing.T) {
+	db := schematest.SQLite(t)
+	w := keys.NewUsageWriter(db.Writer(), time.Hour, discard)
+	w.Failed("", at(1))
+	before := db.Queries()
+	w.Flush(t.Context())
+	if sent := db.Queries() - before; sent != 0 {
+		t.Errorf("%d statements were sent", sent)
+	}
+}

@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -85,13 +86,12 @@ func (a *Authenticator) recognise(ctx context.Context, c Credentials) (*keys.Rec
 	}
 	id, errID := a.identify(c.ID, secret)
 	if err != nil || errID != nil || !secret.Names(id) {
-		a.waste(secret, 0)
-		return nil, none, ErrCredentials
+		a.Directory.Waste()
+		return nil, none, a.noMatch("", secret, 0)
 	}
 	record, err := a.Directory.Lookup(ctx, id)
 	if errors.Is(err, workspace.ErrNotFound) {
-		a.waste(secret, 0)
-		return nil, none, ErrCredentials
+		return nil, none, a.noMatch("", secret, 0)
 	}
 	if err != nil {
 		return nil, none, err
@@ -102,26 +102,28 @@ func (a *Authenticator) recognise(ctx context.Context, c Credentials) (*keys.Rec
 // match compares a secret with those of its key. One that is stored under a
 // pepper that is not configured counts only as long as it works.
 func (a *Authenticator) match(record *keys.Record, secret keys.Secret) (*keys.Record, keys.StoredSecret, error) {
-	refusal := ErrCredentials
+	var unknown error
 	for _, stored := range record.Secrets {
 		right, err := a.Peppers.Matches(record.ID, secret, stored.Digest)
 		if right {
 			return record, stored, nil
 		}
 		if err != nil && stored.Live(a.now()) {
-			refusal = err
+			unknown = err
 		}
 	}
-	a.waste(secret, len(record.Secrets))
-	a.Usage.Failed(record.ID, workspace.At(a.now()))
-	return nil, keys.StoredSecret{}, refusal
+	refusal := a.noMatch(record.ID, secret, len(record.Secrets))
+	return nil, keys.StoredSecret{}, cmp.Or(unknown, refusal)
 }
 
-// waste does the comparisons that are left after done of them.
-func (a *Authenticator) waste(secret keys.Secret, done int) {
+// noMatch notes the failure, for nobody if there is no such key, and does the
+// comparisons that are left after done of them.
+func (a *Authenticator) noMatch(id keys.ID, secret keys.Secret, done int) error {
 	for range keys.MaxStoredSecrets - done {
 		a.Peppers.Waste(secret)
 	}
+	a.Usage.Failed(id, workspace.At(a.now()))
+	return ErrCredentials
 }
 
 func (a *Authenticator) identify(id string, secret keys.Secret) (keys.ID, error) {
