@@ -15,8 +15,10 @@ LINT         := .tools/golangci-lint-$(LINT_VERSION)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The server takes make's place in its shell, so that it gets the signals that make gets.
 run: go ## start a throw-away Tokenbooth on this machine
-	@go run ./cmd/tokenbooth dev
+	@CGO_ENABLED=0 go build -o bin/tokenbooth ./cmd/tokenbooth
+	@exec bin/tokenbooth dev
 
 build: go ## build the static binary, bin/tokenbooth
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tokenbooth ./cmd/tokenbooth
