@@ -41,7 +41,8 @@ keys in at once.
 
 Either everything is made or nothing. What exists already is left as it is: a
 second run prints the same IDs, without the secrets, which are shown once. If they
-were lost, --rotate makes new ones.
+were lost, --rotate makes new ones for both keys, the owner's and the service
+account's. Another --owner is added to the workspace beside the first.
 
 Without --scope the service account has the role viewer.`,
 		Example: `$ tokenbooth bootstrap --owner ada@example.com --workspace Payments --service-account gitlab-ci --scope collectors:read
@@ -86,6 +87,9 @@ func bootstrap(c *cobra.Command, env *environment, b manage.Bootstrap) (manage.B
 		return manage.Bootstrapped{}, err
 	}
 	defer func() { _ = backend.close() }()
+	if len(backend.policy.Catalogue.All()) == 0 {
+		env.warn([]string{"the catalogue is empty: keys hold no scopes until catalogue.resources is configured"})
+	}
 	result, err := backend.manager.Bootstrap(c.Context(), manage.Operator(operatorName()), b)
 	switch {
 	case errors.Is(err, workspace.ErrInvalid):

@@ -107,6 +107,7 @@ type setting struct {
 	key     string // the path in the file, joined by dots
 	field   any    // pointer to the field of Config
 	initial string // the default, written as in the environment
+	derived string // or what it is derived from, for people
 	accepts string // completes "it accepts …"
 	secret  bool
 	check   func() error // nil when every value of the type will do; may join errors
@@ -120,13 +121,13 @@ const fromDefault = "default"
 // settings describes every leaf of c, in the order of the file.
 func settings(c *Config) []*setting {
 	return []*setting{
-		{key: "issuer", field: &c.Issuer, check: func() error { return checkIssuer(c.Issuer, c.Listen) },
+		{key: "issuer", field: &c.Issuer, derived: "http://localhost:PORT, when listen is a loopback address", check: func() error { return checkIssuer(c.Issuer, c.Listen) },
 			accepts: "an https URL without query, fragment or trailing slash (http only for a loopback host), such as https://login.example.com"},
 		{key: "listen", field: &c.Listen, initial: "127.0.0.1:8080", accepts: acceptsAddress, check: on(&c.Listen, checkAddress)},
 		{key: "operations.listen", field: &c.Operations.Listen, initial: "127.0.0.1:9090", accepts: acceptsAddress + " other than listen",
 			check: func() error { return checkOperations(c.Operations.Listen, c.Listen) }},
 		{key: "data", field: &c.Data, initial: "./tokenbooth-data", accepts: "the path of a directory", check: on(&c.Data, checkPresent)},
-		{key: "database.url", field: &c.Database.URL, secret: true, check: on(&c.Database.URL, checkDatabase),
+		{key: "database.url", field: &c.Database.URL, derived: "sqlite:DATA/tokenbooth.db", secret: true, check: on(&c.Database.URL, checkDatabase),
 			accepts: "sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE"},
 		{key: "redis.url", field: &c.Redis.URL, secret: true, check: on(&c.Redis.URL, checkRedis),
 			accepts: "redis://HOST:PORT, rediss:// with TLS, or nothing to keep everything in memory"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -43,8 +44,8 @@ func describeSettings() string {
 			mark = " *"
 		}
 		fmt.Fprintf(&b, "    %s%s\n        %s", s.key, mark, s.accepts)
-		if s.initial != "" {
-			fmt.Fprintf(&b, " (default %s)", s.initial)
+		if initial := cmp.Or(s.initial, s.derived); initial != "" {
+			fmt.Fprintf(&b, " (default %s)", initial)
 		}
 		b.WriteString("\n")
 	}

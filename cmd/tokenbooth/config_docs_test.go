@@ -47,7 +47,7 @@ flag. Any other setting can be: ` + "`--set KEY=VALUE`" + `; lists in the enviro
 		if s.secret {
 			mark = " *"
 		}
-		initial := ""
+		initial := s.derived
 		if s.initial != "" {
 			initial = "`" + s.initial + "`"
 		}

@@ -73,7 +73,7 @@ func dev(ctx context.Context, env *environment, o devOptions) error {
 		return err
 	}
 	defer func() { _ = public.Close() }()
-	ops, err := listen("127.0.0.1:0", "--listen")
+	ops, err := listen("127.0.0.1:0", "--listen 127.0.0.1:0")
 	if err != nil {
 		return err
 	}

@@ -106,7 +106,7 @@ func accessLog(log *slog.Logger, m *metrics) echo.MiddlewareFunc {
 				slog.String("method", knownMethod(c.Request().Method)),
 				slog.String("route", route),
 				slog.Int("status", c.Response().Status),
-				slog.Duration("took", took),
+				slog.Float64("took_ms", float64(took.Microseconds())/1000),
 				slog.String("address", c.RealIP()),
 				slog.String("request_id", c.Response().Header().Get(requestIDHeader)),
 			}, notes...)...)

@@ -46,21 +46,22 @@ func serve(ctx context.Context, config *Config, log *slog.Logger) error {
 		return err
 	}
 	defer unlock()
+	// First, so that a wrong address leaves nothing behind on the disk.
+	public, err := listen(config.Listen, "--listen HOST:PORT")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = public.Close() }()
+	ops, err := listen(config.Operations.Listen, "--set operations.listen=HOST:PORT")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ops.Close() }()
 	b, err := openBackend(ctx, config, log)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = b.close() }()
-	public, err := listen(config.Listen, "listen")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = public.Close() }()
-	ops, err := listen(config.Operations.Listen, "operations.listen")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = ops.Close() }()
 	s, err := newServer(ctx, b, log)
 	if err != nil {
 		return err
@@ -78,10 +79,10 @@ func serve(ctx context.Context, config *Config, log *slog.Logger) error {
 	return nil
 }
 
-func listen(address, setting string) (net.Listener, error) {
+func listen(address, flag string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, exitWith(exitFailure, fmt.Errorf("cannot listen: %w", err), "choose another address with "+setting)
+		return nil, exitWith(exitFailure, fmt.Errorf("cannot listen: %w", err), "choose another address with "+flag)
 	}
 	return listener, nil
 }

@@ -25,6 +25,8 @@ func IsUnavailable(err error) bool {
 	var lite *sqlite.Error
 	var network net.Error
 	switch {
+	case errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "28") || pg.Code == "3D000"):
+		return false // the server answers: the user, the password or the database's name is wrong
 	case errors.As(err, &connect): // before PgError, which it may hold: "database is shutting down"
 		return true
 	case errors.As(err, &pg):

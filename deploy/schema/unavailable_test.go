@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -27,6 +28,7 @@ func TestIsUnavailable(t *testing.T) {
 		state("57P03"):           true,
 		state("57014"):           false,
 		state("23505"):           false,
+		state("28P01"):           false,
 		state("42P01"):           false,
 	} {
 		if got := schema.IsUnavailable(err); got != want {
@@ -43,6 +45,14 @@ func TestWrongStatementsAreNoOutage(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The server answers: waiting does not help.
+func TestWrongDatabaseNameIsNoOutage(t *testing.T) {
+	url := schematest.PostgresURL(t)
+	if _, err := schema.Open(t.Context(), strings.Replace(url, "?", "_not?", 1)); err == nil || schema.IsUnavailable(err) || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("IsUnavailable(%v)", err)
+	}
 }
 
 func TestRefusedConnectionIsAnOutage(t *testing.T) {

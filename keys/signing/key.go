@@ -110,7 +110,7 @@ func open(s Stored, sealer *Sealer) (*Key, error) {
 	}
 	der, err := sealer.Open(s.Sealed, s.binding())
 	if err != nil {
-		return nil, fmt.Errorf("signing key %s: %w: is it the key-encryption key that belongs to this database?", s.ID, err)
+		return nil, fmt.Errorf("signing key %s: %w: is secrets.key_encryption_key the one that belongs to this database?", s.ID, err)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {

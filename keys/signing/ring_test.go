@@ -118,14 +118,14 @@ func TestRingRefusesWhatItCannotOpen(t *testing.T) {
 		name, kek, says string
 		change          func(t *testing.T, db *schema.DB, active, other signing.Stored)
 	}{
-		{"another row's key", kek(1), "is it the key-encryption key that belongs to this database?", func(t *testing.T, db *schema.DB, active, other signing.Stored) {
+		{"another row's key", kek(1), "is secrets.key_encryption_key the one that belongs to this database?", func(t *testing.T, db *schema.DB, active, other signing.Stored) {
 			exec(t, db, `UPDATE signing_keys SET sealed = ? WHERE kid = ?`, other.Sealed, active.ID)
 			exec(t, db, `UPDATE signing_keys SET sealed = ? WHERE kid = ?`, active.Sealed, other.ID)
 		}},
 		{"a later row", kek(1), "signing key", func(t *testing.T, db *schema.DB, active, _ signing.Stored) {
 			exec(t, db, `UPDATE signing_keys SET created_at = created_at + 1 WHERE kid = ?`, active.ID)
 		}},
-		{"another key of the same name", kek(2), "is it the key-encryption key that belongs to this database?", func(*testing.T, *schema.DB, signing.Stored, signing.Stored) {}},
+		{"another key of the same name", kek(2), "is secrets.key_encryption_key the one that belongs to this database?", func(*testing.T, *schema.DB, signing.Stored, signing.Stored) {}},
 		{"another key of another name", "2:" + kek(2), `sealed by key-encryption key "1" and "2" is configured`, func(*testing.T, *schema.DB, signing.Stored, signing.Stored) {}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

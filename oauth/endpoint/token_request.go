@@ -66,8 +66,9 @@ func (h *Handler) readParameters(c echo.Context) (parameters, error) {
 	if coding := r.Header.Get(echo.HeaderContentEncoding); coding != "" && !strings.EqualFold(coding, "identity") {
 		return nil, oauth.Errorf(oauth.InvalidRequest, "Compressed bodies are not accepted: send the body without Content-Encoding.").WithStatus(http.StatusUnsupportedMediaType)
 	}
-	mediaType, _, err := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType))
-	if err != nil {
+	types := r.Header.Values(echo.HeaderContentType)
+	mediaType, _, err := mime.ParseMediaType(strings.Join(types, ","))
+	if err != nil || len(types) > 1 {
 		mediaType = ""
 	}
 	body, err := readBody(c)
@@ -86,15 +87,23 @@ func (h *Handler) readParameters(c echo.Context) (parameters, error) {
 }
 
 func readBody(c echo.Context) ([]byte, error) {
+	if c.Request().ContentLength > MaxBody { // before any of it is asked for
+		c.Response().Header().Set(echo.HeaderConnection, "close")
+		return nil, errTooLarge()
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, MaxBody))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return nil, oauth.Errorf(oauth.InvalidRequest, "The body is larger than %d bytes.", MaxBody).WithStatus(http.StatusRequestEntityTooLarge)
+		return nil, errTooLarge()
 	}
 	if err != nil {
 		return nil, oauth.Errorf(oauth.InvalidRequest, "The body could not be read to its end.")
 	}
 	return body, nil
+}
+
+func errTooLarge() error {
+	return oauth.Errorf(oauth.InvalidRequest, "The body is larger than %d bytes.", MaxBody).WithStatus(http.StatusRequestEntityTooLarge)
 }
 
 // parameters are the non-empty parameters of a request: those without a value
@@ -111,6 +120,9 @@ func (p parameters) get(name string) string {
 // parseForm reads application/x-www-form-urlencoded strictly: a bad escape or a
 // parameter that appears twice is an error. Errors are *oauth.Error.
 func parseForm(body string) (parameters, error) {
+	if strings.HasPrefix(body, "{") {
+		return nil, oauth.Errorf(oauth.InvalidRequest, "The body looks like JSON and its Content-Type says that it is a form: send Content-Type: application/json.")
+	}
 	values, err := url.ParseQuery(body)
 	if err != nil {
 		return nil, oauth.Errorf(oauth.InvalidRequest, "The body is not well-formed application/x-www-form-urlencoded: check the percent-encoding and separate parameters with ampersands.")

@@ -90,6 +90,23 @@ func TestBootstrapEntersNoOtherWorkspace(t *testing.T) {
 	}
 }
 
+// Scopes are checked, and not changed behind anyone's back.
+func TestBootstrapChecksScopes(t *testing.T) {
+	h := bare(t, schematest.SQLite(t))
+	_, err := h.Bootstrap(t.Context(), operator, first)
+	check(t, err)
+	before := h.dump()
+	for scope, kind := range map[string]error{"collectors:fly": workspace.ErrInvalid, "collectors:create": workspace.ErrConflict} {
+		other := first
+		other.Scopes = oauth.NewScope(scope)
+		_, err := h.Bootstrap(t.Context(), operator, other)
+		want(t, scope, kind, err)
+	}
+	if h.dump() != before {
+		t.Error("something changed")
+	}
+}
+
 // Lost secrets are replaced when that is asked for; revoked keys are not found.
 func TestBootstrapRotates(t *testing.T) {
 	h := bare(t, schematest.SQLite(t))

@@ -112,6 +112,9 @@ func (m *Manager) Bootstrap(ctx context.Context, by Caller, b Bootstrap) (result
 }
 
 func (u *unit) bootstrap(ctx context.Context, b Bootstrap) (r Bootstrapped, err error) {
+	if err := u.knownScopes(b.Scopes); err != nil {
+		return r, err
+	}
 	email, err := workspace.NormalEmail(b.OwnerEmail)
 	if err != nil {
 		return r, err
@@ -146,6 +149,9 @@ func (u *unit) bootstrap(ctx context.Context, b Bootstrap) (r Bootstrapped, err 
 	})
 	if err != nil {
 		return r, err
+	}
+	if len(b.Scopes) > 0 && sa.Scopes != b.Scopes.String() {
+		return r, fmt.Errorf("%w: the service account %s exists and holds other scopes, which bootstrap does not change: leave them out, or choose another name", workspace.ErrConflict, sa.Name)
 	}
 	r = Bootstrapped{OwnerID: owner.ID, WorkspaceID: ws.ID, ServiceAccount: sa}
 	if r.OwnerKey, err = u.ensureKey(ctx, ws.ID, NewKey{UserID: owner.ID, Name: bootstrapKey}, b.Rotate); err != nil {
