@@ -41,11 +41,6 @@ $ TOKENBOOTH_DATABASE_URL_FILE=/run/secrets/database-url tokenbooth serve --issu
 
 // serve runs one replica from configuration to shutdown.
 func serve(ctx context.Context, config *Config, log *slog.Logger) error {
-	unlock, err := lockEmbedded(config)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	// First, so that a wrong address leaves nothing behind on the disk.
 	public, err := listen(config.Listen, "--listen HOST:PORT")
 	if err != nil {
@@ -57,6 +52,11 @@ func serve(ctx context.Context, config *Config, log *slog.Logger) error {
 		return err
 	}
 	defer func() { _ = ops.Close() }()
+	unlock, err := lockEmbedded(config)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	b, err := openBackend(ctx, config, log)
 	if err != nil {
 		return err
