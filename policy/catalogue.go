@@ -39,10 +39,18 @@ var builtinRoles = map[string][]string{
 const editor = "editor"
 
 // Catalogue is what the operator configured: which scopes exist and which roles
-// bundle them. It is immutable.
+// bundle them. It is immutable, and what exchanges ask of it is computed once.
 type Catalogue struct {
-	all   oauth.Scope // every scope of the operator's resources
-	roles map[string]oauth.Scope
+	all    oauth.Scope // every scope of the operator's resources
+	known  oauth.Scope // and every management right
+	roles  map[string]oauth.Scope
+	rights map[member]oauth.Scope
+}
+
+// member is what a person's rights in a workspace depend on.
+type member struct {
+	role              workspace.Role // empty: none
+	organizationAdmin bool
 }
 
 // NewCatalogue makes a catalogue of resources with their actions, and roles as
@@ -66,6 +74,13 @@ func NewCatalogue(resources, roles map[string][]string) (*Catalogue, error) {
 	}
 	if err := errors.Join(mistakes...); err != nil {
 		return nil, err
+	}
+	c.known = c.all.Union(Reserved())
+	c.rights = map[member]oauth.Scope{}
+	for _, role := range []workspace.Role{"", workspace.Owner, workspace.Manager, workspace.Viewer} {
+		for _, admin := range []bool{false, true} {
+			c.rights[member{role, admin}] = c.memberRights(role, admin)
+		}
 	}
 	return c, nil
 }
@@ -117,6 +132,10 @@ func (c *Catalogue) expand(role string, patterns []string) (oauth.Scope, error) 
 // All is every scope of the operator's resources.
 func (c *Catalogue) All() oauth.Scope { return c.all }
 
+// Known is every scope that exists: those of the operator's resources and the
+// management rights.
+func (c *Catalogue) Known() oauth.Scope { return c.known }
+
 // Role returns what a role bundles, and whether it exists.
 func (c *Catalogue) Role(role string) (oauth.Scope, bool) {
 	scopes, ok := c.roles[role]
@@ -149,6 +168,13 @@ func IsReserved(scope string) bool {
 // the management rights of the role; organization admins hold organization:*
 // besides.
 func (c *Catalogue) MemberRights(role workspace.Role, organizationAdmin bool) oauth.Scope {
+	if rights, ok := c.rights[member{role, organizationAdmin}]; ok {
+		return rights
+	}
+	return c.rights[member{"", organizationAdmin}] // an unknown role gives nothing
+}
+
+func (c *Catalogue) memberRights(role workspace.Role, organizationAdmin bool) oauth.Scope {
 	rights := rolesRights(role)
 	switch role {
 	case workspace.Owner, workspace.Manager:

@@ -84,7 +84,7 @@ func (p *Policy) ServiceAccountHolds(role string, explicit oauth.Scope) oauth.Sc
 		scopes, _ := p.Catalogue.Role(role) // a role that is gone bundles nothing
 		return scopes
 	}
-	return explicit.Intersect(p.Catalogue.All().Union(Reserved()))
+	return explicit.Intersect(p.Catalogue.Known())
 }
 
 // audience chooses: what was asked for if the key may have it, else the key's

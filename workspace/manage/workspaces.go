@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/tokenbooth/tokenbooth/oauth"
-	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
@@ -152,7 +151,7 @@ func (u *unit) createServiceAccount(ctx context.Context, in workspace.ID, n NewS
 // rights.
 func (u *unit) knownScopes(s oauth.Scope) error {
 	catalogue := u.Policy.Catalogue.All()
-	unknown := s.Minus(catalogue.Union(policy.Reserved()))
+	unknown := s.Minus(u.Policy.Catalogue.Known())
 	if len(unknown) == 0 {
 		return nil
 	}
