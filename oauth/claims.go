@@ -4,10 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 )
 
 // AccessTokenType is the "typ" header of an access token (RFC 9068 §2.1).
 const AccessTokenType = "at+jwt"
+
+// PlainTokenType is the "typ" of tokens for audiences whose verifiers know only
+// that (RFC 7519 §5.1).
+const PlainTokenType = "JWT"
 
 // Claims are the contents of an access token (RFC 9068 §2.2), with the workspace
 // and the generations by which a token is revoked.
@@ -20,6 +25,8 @@ type Claims struct {
 	IssuedAt int64    `json:"iat"`       // seconds since 1970
 	ID       string   `json:"jti"`
 	Scope    Scope    `json:"scope"`
+
+	NotBefore int64 `json:"nbf,omitempty"` // seconds since 1970; Tokenbooth sets none
 
 	WorkspaceID string `json:"workspace_id"`
 	Workspace   string `json:"workspace"` // the slug
@@ -38,22 +45,62 @@ func ParseClaims(payload []byte) (*Claims, error) {
 	if err != nil {
 		return nil, fmt.Errorf("claims: %w", err)
 	}
-	var c Claims
-	for name, field := range map[string]any{
-		"iss": &c.Issuer, "sub": &c.Subject, "aud": &c.Audience, "client_id": &c.ClientID,
-		"exp": &c.Expiry, "iat": &c.IssuedAt, "jti": &c.ID, "scope": &c.Scope,
-		"workspace_id": &c.WorkspaceID, "workspace": &c.Workspace,
-		"key_gen": &c.KeyGeneration, "sub_gen": &c.SubjectGeneration, "ws_gen": &c.WorkspaceGeneration,
-	} {
-		value, present := members[name]
-		if !present {
-			continue
-		}
-		if err := json.Unmarshal(value, field); err != nil {
+	c := &Claims{}
+	for name, value := range members {
+		if err := c.set(name, value); err != nil {
 			return nil, fmt.Errorf("claim %s has an unexpected form", name)
 		}
 	}
-	return &c, nil
+	return c, nil
+}
+
+// set reads one claim. null is as good as absent.
+func (c *Claims) set(name string, value json.RawMessage) error {
+	switch name {
+	case "iss":
+		return setString(&c.Issuer, value)
+	case "sub":
+		return setString(&c.Subject, value)
+	case "aud":
+		return json.Unmarshal(value, &c.Audience)
+	case "client_id":
+		return setString(&c.ClientID, value)
+	case "exp":
+		return setInt(&c.Expiry, value)
+	case "iat":
+		return setInt(&c.IssuedAt, value)
+	case "nbf":
+		return setInt(&c.NotBefore, value)
+	case "jti":
+		return setString(&c.ID, value)
+	case "scope":
+		return json.Unmarshal(value, &c.Scope)
+	case "workspace_id":
+		return setString(&c.WorkspaceID, value)
+	case "workspace":
+		return setString(&c.Workspace, value)
+	case "key_gen":
+		return setInt(&c.KeyGeneration, value)
+	case "sub_gen":
+		return setInt(&c.SubjectGeneration, value)
+	case "ws_gen":
+		return setInt(&c.WorkspaceGeneration, value)
+	}
+	return nil
+}
+
+func setString(field *string, value json.RawMessage) (err error) {
+	if string(value) != "null" {
+		*field, err = unquote(value)
+	}
+	return err
+}
+
+func setInt(field *int64, value json.RawMessage) (err error) {
+	if string(value) != "null" {
+		*field, err = strconv.ParseInt(string(value), 10, 64)
+	}
+	return err
 }
 
 // Audience is the "aud" claim: one or several recipients, written as a string
@@ -70,8 +117,7 @@ func (a Audience) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads a string or an array of strings, and nothing else.
 func (a *Audience) UnmarshalJSON(b []byte) error {
-	var one string
-	if err := json.Unmarshal(b, &one); err == nil && string(b) != "null" {
+	if one, err := unquote(b); err == nil {
 		*a = Audience{one}
 		return nil
 	}

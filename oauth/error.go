@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -38,15 +39,19 @@ type Error struct {
 	Description string // a sentence: what was wrong, what is accepted, what to do
 	Status      int    // HTTP status
 	RetryAfter  time.Duration
+	Scope       Scope // what InsufficientScope asks for
 }
 
 // Errorf makes an Error with status 400, or 401 for InvalidClient and
-// InvalidToken. The description is reduced to the characters that RFC 6749 §5.2
+// InvalidToken, or 403 for InsufficientScope. The description is reduced to the characters that RFC 6749 §5.2
 // allows.
 func Errorf(code Code, format string, args ...any) *Error {
 	status := http.StatusBadRequest
-	if code == InvalidClient || code == InvalidToken {
+	switch code {
+	case InvalidClient, InvalidToken:
 		status = http.StatusUnauthorized
+	case InsufficientScope:
+		status = http.StatusForbidden
 	}
 	return &Error{Code: code, Description: Printable(fmt.Sprintf(format, args...)), Status: status}
 }
@@ -69,6 +74,68 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 		Code        Code   `json:"error"`
 		Description string `json:"error_description,omitempty"`
 	}{e.Code, e.Description})
+}
+
+// Challenge is the WWW-Authenticate header of a resource that refuses a request
+// (RFC 6750 §3). An error without a code is for requests without a token, and
+// tells nothing (§3.1). The realm may be empty.
+func (e *Error) Challenge(realm string) string {
+	var attributes []string
+	add := func(name, value string) {
+		if value != "" {
+			attributes = append(attributes, fmt.Sprintf(`%s="%s"`, name, value))
+		}
+	}
+	add("realm", realm)
+	if e.Code != "" {
+		add("error", string(e.Code))
+		add("error_description", e.Description)
+		add("scope", e.Scope.String())
+	}
+	return strings.TrimSpace("Bearer " + strings.Join(attributes, ", "))
+}
+
+// SetHeaders sets the headers of a resource's refusal: the challenge, which goes
+// with 401, 403 and 400 (RFC 6750 §3.1), and Retry-After.
+func (e *Error) SetHeaders(header http.Header, realm string) {
+	if e.Status == http.StatusUnauthorized || e.Code == InvalidRequest || e.Code == InsufficientScope {
+		header.Set("WWW-Authenticate", e.Challenge(realm))
+	}
+	SetRetryAfter(header, e.RetryAfter)
+}
+
+// SetRetryAfter says when to come back (RFC 9110 §10.2.3), unless wait is 0. It is
+// rounded up: never too early.
+func SetRetryAfter(header http.Header, wait time.Duration) {
+	if wait > 0 {
+		header.Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
+	}
+}
+
+// Problem is an error of a resource as application/problem+json (RFC 9457), which
+// clients of the "success and error" convention can read too.
+type Problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	RequestID string `json:"request_id,omitempty"`
+	Success   bool   `json:"success"`
+	Error     string `json:"error"`
+}
+
+// ProblemType is the media type of a Problem.
+const ProblemType = "application/problem+json"
+
+// Problem describes the error for a body. The request ID may be empty.
+func (e *Error) Problem(requestID string) Problem {
+	detail := e.Description
+	if detail == "" {
+		detail = "Something went wrong on our side."
+	}
+	return Problem{
+		Type: "about:blank", Title: http.StatusText(e.Status), Status: e.Status, Detail: detail, RequestID: requestID, Error: detail,
+	}
 }
 
 // Printable replaces every byte outside the set that RFC 6749 §5.2 allows in

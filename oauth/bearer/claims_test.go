@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys/jwk"
+	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/oauth/bearer"
 )
 
@@ -69,6 +71,9 @@ func TestVerifyRefusesClaims(t *testing.T) {
 		{"iat largest", object{"iat": math.MaxInt64}, "iat is missing or in the future"},
 		{"iat in quotes", object{"iat": "1"}, "claim iat"},
 
+		{"nbf ahead", object{"nbf": now.Unix() + 1}, "not valid yet"},
+		{"nbf in quotes", object{"nbf": "1"}, "claim nbf"},
+
 		{"no sub", object{"sub": nil}, "lacks one of sub"},
 		{"empty sub", object{"sub": ""}, "lacks one of sub"},
 		{"no client_id", object{"client_id": nil}, "lacks one of sub, client_id"},
@@ -83,6 +88,7 @@ func TestVerifyRefusesClaims(t *testing.T) {
 		"exp in a second":    {"exp": now.Unix() + 1},
 		"exp largest":        {"exp": math.MaxInt64},
 		"iat a second ahead": {"iat": now.Unix() + 1},
+		"nbf now":            {"nbf": now.Unix()},
 		"one aud in a list":  {"aud": []string{audience}},
 		"no scope":           {"scope": nil},
 		"EXP beside exp":     {"EXP": 1, "nbf": 0, "ISS": "x"},
@@ -131,34 +137,67 @@ func TestVerifyLeeway(t *testing.T) {
 	refused(t, v, token, "expired")
 }
 
-// keySet answers as it is told.
-type keySet func(kid string) (jwk.Key, error)
-
-func (f keySet) Key(_ context.Context, kid string) (jwk.Key, error) { return f(kid) }
-
 func TestVerifyWithoutKeysIsNotARefusal(t *testing.T) {
 	s, down := newES256(t), errors.New("no route to host")
 	v := newVerifier(t, func(c *bearer.Config) {
-		c.Keys = keySet(func(string) (jwk.Key, error) { return jwk.Key{}, down })
+		c.Keys = bearer.KeySetFunc(func(context.Context, string) (bearer.Key, error) { return bearer.Key{}, down })
 	})
 	_, err := v.Verify(t.Context(), s.token(t, nil, nil))
 	if !errors.Is(err, down) || errors.Is(err, bearer.ErrInvalid) || !strings.Contains(err.Error(), issuerName) {
 		t.Errorf("error %v; want the set's own", err)
 	}
 	// A set that answers with a key that nothing can be verified with.
-	for _, broken := range []jwk.Key{
-		{ID: s.public.ID, Algorithm: jwk.ES256, KeyType: "oct"},
-		{ID: s.public.ID, Algorithm: jwk.ES256, KeyType: "EC", Curve: "P-256", X: s.public.X, Y: s.public.X},
-	} {
-		v := newVerifier(t, nil, signer{public: broken})
-		if claims, err := v.Verify(t.Context(), s.token(t, nil, nil)); !errors.Is(err, jwk.ErrKey) || claims != nil {
-			t.Errorf("%+v, %v; want jwk.ErrKey", claims, err)
-		}
+	for _, broken := range []any{nil, "a string", []byte("secret"), struct{}{}} {
+		v := newVerifier(t, func(c *bearer.Config) {
+			c.Keys = bearer.KeySetFunc(func(_ context.Context, kid string) (bearer.Key, error) {
+				return bearer.Key{ID: kid, Algorithm: jwk.ES256, Public: broken}, nil
+			})
+		})
+		refused(t, v, s.token(t, nil, nil), "signature does not match")
 	}
 }
 
+// The hook is asked last, about good tokens only, and its answer counts.
+func TestVerifyAsksForRevocations(t *testing.T) {
+	s, down := newES256(t), errors.New("the feed is away")
+	var answer error
+	asked := 0
+	v := newVerifier(t, func(c *bearer.Config) {
+		c.Revoked = func(_ context.Context, kid string, claims *oauth.Claims) error {
+			asked++
+			if kid != s.public.ID || claims.ClientID != "tbk_1" || claims.KeyGeneration != 3 {
+				t.Errorf("asked about %s, %+v", kid, claims)
+			}
+			return answer
+		}
+	}, s)
+	good := s.token(t, nil, nil)
+	accepted(t, v, good)
+	answer = fmt.Errorf("key tbk_1: %w", bearer.ErrRevoked)
+	refused(t, v, good, "it was revoked")
+	answer = down
+	if _, err := v.Verify(t.Context(), good); !errors.Is(err, down) || errors.Is(err, bearer.ErrInvalid) {
+		t.Errorf("error %v; want the hook's own", err)
+	}
+	refused(t, v, s.token(t, nil, object{"aud": "other"}), "another audience")
+	refused(t, v, newES256(t).token(t, object{"kid": s.public.ID}, nil), "signature does not match")
+	if asked != 3 {
+		t.Errorf("asked %d times, want for the good token only", asked)
+	}
+}
+
+// An audience may be registered with tokens of typ JWT; each takes its own only.
+func TestVerifyTakesOneType(t *testing.T) {
+	s := newES256(t)
+	plain := newVerifier(t, func(c *bearer.Config) { c.Type = oauth.PlainTokenType }, s)
+	accepted(t, plain, s.token(t, object{"typ": "JWT"}, nil))
+	accepted(t, plain, s.token(t, object{"typ": "jwt"}, nil))
+	refused(t, plain, s.token(t, nil, nil), "its typ is not JWT")
+	refused(t, plain, s.token(t, object{"typ": nil}, nil), "no typ")
+}
+
 func TestNewRefuses(t *testing.T) {
-	good := bearer.Config{Issuer: issuerName, Audience: audience, Keys: bearer.KeySetFunc(func() jwk.Set { return jwk.Set{} })}
+	good := bearer.Config{Issuer: issuerName, Audience: audience, Keys: keysOf()}
 	for _, c := range []struct {
 		name, mistake string
 		change        func(*bearer.Config)
@@ -167,7 +206,8 @@ func TestNewRefuses(t *testing.T) {
 		{"no audience", "an audience is empty", func(c *bearer.Config) { c.Audience = "" }},
 		{"an empty further audience", "an audience is empty", func(c *bearer.Config) { c.OtherAudiences = []string{"urn:x", ""} }},
 		{"only further audiences", "an audience is empty", func(c *bearer.Config) { c.Audience, c.OtherAudiences = "", []string{"urn:x"} }},
-		{"no keys", "Keys is nil", func(c *bearer.Config) { c.Keys = nil }},
+		{"keys from nowhere", "Issuer is not an https URL", func(c *bearer.Config) { c.Keys, c.Issuer = nil, "http://tokens.example.com" }},
+		{"a realm that is none", "Realm has a quote", func(c *bearer.Config) { c.Realm = `a" error="` }},
 		{"negative leeway", "Leeway -1s: use 0 to 1m0s", func(c *bearer.Config) { c.Leeway = -time.Second }},
 		{"long leeway", "Leeway 1m0.000000001s", func(c *bearer.Config) { c.Leeway = bearer.MaxLeeway + 1 }},
 	} {

@@ -1,14 +1,55 @@
-// Package bearer verifies access tokens for resource servers (RFC 6750,
-// RFC 9068, RFC 8725), offline, with the issuer's published keys.
+// Package bearer lets a service accept Tokenbooth's access tokens (RFC 6750, RFC
+// 9068, RFC 8725). It verifies offline, with the issuer's published keys: no
+// request to a service causes one to the issuer.
 //
 //	verifier, err := bearer.New(bearer.Config{
 //		Issuer:   "https://tokens.example.com",
 //		Audience: "https://api.example.com",
-//		Keys:     keySet,
 //	})
-//	claims, err := verifier.Verify(ctx, token)
+//	…
+//	mux.Handle("GET /charts", verifier.Require("charts:read")(charts))
 //
-// An empty issuer or audience is refused rather than taken for "any". It needs
-// nothing but the standard library, golang-jwt, package oauth and keys/jwk: a
-// service that verifies tokens links no server code.
+// In the handler, FromContext returns the claims: whose the token is, of which
+// workspace, and with which scopes. Outside of net/http, Verifier.Verify takes the
+// token itself.
+//
+// # What is checked
+//
+// Everything that RFC 8725 and RFC 9068 §4 ask for, and nothing can be left out:
+// an empty issuer or audience is refused rather than taken for "any". Verify lists
+// the checks. A token is refused with an error that wraps ErrInvalid and says in a
+// sentence why. Any other error means that it cannot be known now, and is a reason
+// for 503, never for 401: clients take a 401 for a key that was revoked. Require
+// answers so by itself.
+//
+// # Keys
+//
+// Without Config.Keys the keys are those that the issuer's metadata names. They
+// are fetched for the first token, again at half of their max-age, and at a kid
+// that is not among them, at most every ten seconds however many tokens bring one.
+// So a service follows the rotation of keys, which are published long before they
+// sign, without being restarted and without noticing.
+//
+// While the issuer is away the keys that are there are used for a day. NewRemote
+// takes a file besides, with which a service that is started meanwhile goes on,
+// and its Refresh and Status are for services that would rather not start without
+// keys, or show how these are. ParseKeys is for services that reach no issuer.
+//
+// # Revocation
+//
+// A token lives for ten minutes, unless its key says otherwise, and is good for
+// that long. Config.Revoked is where denials that come earlier are asked for.
+//
+// # Tests
+//
+// Package bearertest gives the tests of a service an issuer of its own.
+//
+// # Cost
+//
+// Verifying costs little more than the signature: see BenchmarkVerify. Tokens of
+// more than MaxTokenLength bytes, and others that are not a token at all, are
+// refused before anything is decoded.
+//
+// The package needs nothing but the standard library, golang-jwt, package oauth
+// and keys/jwk: a service that verifies tokens links no server code.
 package bearer

@@ -2,58 +2,82 @@ package bearer_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log"
-	"time"
+	"net/http"
+	"os"
+	"path/filepath"
 
-	"github.com/golang-jwt/jwt/v5"
-
-	"github.com/tokenbooth/tokenbooth/keys/jwk"
 	"github.com/tokenbooth/tokenbooth/oauth/bearer"
 )
 
-// A resource server makes one verifier and asks it about every request.
+// A service makes one verifier, and says at each route which scopes it needs. The
+// keys are fetched from the issuer and followed when they rotate.
 func Example() {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	verifier, err := bearer.New(bearer.Config{
+		Issuer:   "https://tokens.example.com",
+		Audience: "https://api.example.com",
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	public, err := jwk.New(&private.PublicKey)
+	charts := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, _ := bearer.FromContext(r.Context())
+		fmt.Fprintf(w, "the charts of workspace %s\n", claims.Workspace)
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /charts", verifier.Require("charts:read")(charts))
+	mux.Handle("POST /charts", verifier.Require("charts:read", "charts:create")(charts))
+	server := &http.Server{Addr: "127.0.0.1:8081", Handler: mux}
+	_ = server // server.ListenAndServe()
+}
+
+// Outside of net/http, a verifier is asked about the token itself.
+func ExampleVerifier_Verify() {
+	// With keys that nobody can fetch: as they were written by
+	// `tokenbooth jwks --out FILE`.
+	keys, err := bearer.ParseKeys([]byte(`{"keys":[{"kty":"EC","use":"sig","alg":"ES256","kid":"1","crv":"P-256",
+		"x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	verifier, err := bearer.New(bearer.Config{Issuer: "https://tokens.example.com", Audience: "https://api.example.com", Keys: keys})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = verifier.Verify(context.Background(), "eyJhbGciOiJub25lIiwia2lkIjoiMSIsInR5cCI6ImF0K2p3dCJ9.e30.")
+	switch {
+	case errors.Is(err, bearer.ErrInvalid):
+		fmt.Println("401:", err)
+	case err != nil:
+		fmt.Println("503:", err) // keys are not available: nothing is wrong with the token
+	}
+	// Output:
+	// 401: invalid token: its alg is not the one of its key
+}
+
+// With a file, a service that starts while the issuer is away verifies with the
+// keys of its last run, for up to a day.
+func ExampleNewRemote() {
+	directory, err := os.UserCacheDir()
+	if err != nil {
+		log.Fatal(err)
+	}
+	keys, err := bearer.NewRemote(bearer.RemoteConfig{
+		Issuer: "https://tokens.example.com",
+		File:   filepath.Join(directory, "tokens.example.com.json"),
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	verifier, err := bearer.New(bearer.Config{
 		Issuer:   "https://tokens.example.com",
 		Audience: "https://api.example.com",
-		Keys:     bearer.KeySetFunc(func() jwk.Set { return jwk.Set{Keys: []jwk.Key{public}} }),
+		Keys:     keys,
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-
-	issued := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
-		"iss": "https://tokens.example.com", "aud": "https://api.example.com", "sub": "sa_1", "client_id": "tbk_1", "jti": "1",
-		"iat": time.Now().Unix(), "exp": time.Now().Add(10 * time.Minute).Unix(), "scope": "charts:read",
-	})
-	issued.Header["typ"], issued.Header["kid"] = "at+jwt", public.ID
-	token, err := issued.SignedString(private)
-	if err != nil {
-		log.Fatal(err)
-	}
-
-	claims, err := verifier.Verify(context.Background(), token)
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(claims.Subject, "may read charts:", claims.Scope.Has("charts:read"))
-
-	_, err = verifier.Verify(context.Background(), token+"x")
-	fmt.Println(errors.Is(err, bearer.ErrInvalid), err)
-	// Output:
-	// sa_1 may read charts: true
-	// true invalid token: a part is not base64url
+	_ = verifier
 }

@@ -1,6 +1,7 @@
 package bearer_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -81,11 +82,16 @@ func encode[T ~string | ~[]byte](b T) string { return base64.RawURLEncoding.Enco
 
 func encodeJSON(t *testing.T, v any) string {
 	t.Helper()
+	return encode(jsonText(t, v))
+}
+
+func jsonText(t *testing.T, v any) string {
+	t.Helper()
 	text, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return encode(text)
+	return string(text)
 }
 
 type object = map[string]any
@@ -121,14 +127,9 @@ func (s signer) token(t *testing.T, header, claims object) string {
 // newVerifier trusts the signers' keys, and no clock but now.
 func newVerifier(t *testing.T, change func(*bearer.Config), signers ...signer) *bearer.Verifier {
 	t.Helper()
-	var set jwk.Set
-	for _, s := range signers {
-		set.Keys = append(set.Keys, s.public)
-	}
 	c := bearer.Config{
-		Issuer: issuerName, Audience: audience,
-		Keys: bearer.KeySetFunc(func() jwk.Set { return set }),
-		Now:  func() time.Time { return now },
+		Issuer: issuerName, Audience: audience, Keys: keysOf(signers...),
+		Now: func() time.Time { return now },
 	}
 	if change != nil {
 		change(&c)
@@ -138,4 +139,16 @@ func newVerifier(t *testing.T, change func(*bearer.Config), signers ...signer) *
 		t.Fatal(err)
 	}
 	return v
+}
+
+// keysOf is a set that takes what the signers say of their keys on trust.
+func keysOf(signers ...signer) bearer.KeySetFunc {
+	return func(_ context.Context, kid string) (bearer.Key, error) {
+		for _, s := range signers {
+			if s.public.ID == kid {
+				return bearer.Key{ID: kid, Algorithm: s.public.Algorithm, Public: s.private.Public()}, nil
+			}
+		}
+		return bearer.Key{}, bearer.ErrUnknownKey
+	}
 }

@@ -1,11 +1,13 @@
 package bearer
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -22,42 +24,46 @@ const MaxTokenLength = 8192
 // MaxLeeway bounds Config.Leeway.
 const MaxLeeway = time.Minute
 
-// ErrInvalid is the kind of every error about a token that is not acceptable.
-// The text says why and is safe to show to the caller.
-var ErrInvalid = errors.New("invalid token")
+// Why a token is refused.
+var (
+	// ErrInvalid is the kind of every error about a token that is not acceptable.
+	// The text says why and is safe to show to the caller.
+	ErrInvalid = errors.New("invalid token")
+	// ErrRevoked is what Config.Revoked returns for a token that is denied. The
+	// verifier makes an ErrInvalid of it.
+	ErrRevoked = errors.New("it was revoked")
+)
 
-// ErrUnknownKey is what a KeySet returns for a kid that it does not hold.
-var ErrUnknownKey = errors.New("unknown key")
-
-// KeySet holds the issuer's public keys.
-type KeySet interface {
-	// Key returns the key with that ID. ErrUnknownKey: there is none. Any other
-	// error means that it cannot be known now.
-	Key(ctx context.Context, kid string) (jwk.Key, error)
-}
-
-// KeySetFunc makes a KeySet of a function that returns the present set.
-type KeySetFunc func() jwk.Set
-
-// Key implements KeySet.
-func (f KeySetFunc) Key(_ context.Context, kid string) (jwk.Key, error) {
-	set := f()
-	for _, k := range set.Keys {
-		if k.ID == kid {
-			return k, nil
-		}
-	}
-	return jwk.Key{}, ErrUnknownKey
-}
-
-// Config says which tokens are good here.
+// Config says which tokens are good here. Only Issuer and Audience are required.
 type Config struct {
-	Issuer         string        // required: the exact iss
-	Audience       string        // required: this service
-	OtherAudiences []string      // further names of this service
-	Keys           KeySet        // required
-	Leeway         time.Duration // for clocks that differ; at most MaxLeeway
-	Now            func() time.Time
+	// Issuer is the exact iss: an https URL, to the byte as the issuer's metadata
+	// has it.
+	Issuer string
+	// Audience is this service: tokens have to name it in aud.
+	Audience string
+	// OtherAudiences are further names of this service.
+	OtherAudiences []string
+	// Type is the typ that tokens have to have: empty for at+jwt (RFC 9068), or JWT
+	// if the audience is registered so.
+	Type string
+	// Leeway is for clocks that differ; at most MaxLeeway.
+	Leeway time.Duration
+
+	// Keys are the issuer's; nil: NewRemote(RemoteConfig{Issuer: Issuer}).
+	Keys KeySet
+	// Revoked is asked about each token that is good otherwise, with the ID of its
+	// key. An error that wraps ErrRevoked denies it; any other means that it cannot
+	// be known now. nil: no token is denied before it expires.
+	Revoked func(ctx context.Context, kid string, claims *oauth.Claims) error
+
+	// Realm is named in challenges, if it is set (RFC 9110 §11.5).
+	Realm string
+	// Refuse writes the status and body of what Require refuses, when the headers
+	// that the standards ask for are set; nil: as application/problem+json.
+	Refuse func(http.ResponseWriter, *http.Request, *oauth.Error)
+
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
 }
 
 // Verifier verifies tokens. It is safe for concurrent use.
@@ -66,7 +72,8 @@ type Verifier struct {
 	audiences []string
 }
 
-// New checks the configuration. What is missing is refused, never skipped.
+// New checks the configuration. What is missing is refused, never skipped. It
+// fetches nothing: the keys are fetched for the first token.
 func New(c Config) (*Verifier, error) {
 	audiences := append([]string{c.Audience}, c.OtherAudiences...)
 	switch {
@@ -74,13 +81,21 @@ func New(c Config) (*Verifier, error) {
 		return nil, errors.New("bearer: Issuer is empty: set the exact iss of the tokens")
 	case slices.Contains(audiences, ""):
 		return nil, errors.New("bearer: an audience is empty: set the name of this service")
-	case c.Keys == nil:
-		return nil, errors.New("bearer: Keys is nil: set where the issuer's public keys are")
+	case strings.ContainsAny(c.Realm, "\"\\\r\n"):
+		return nil, errors.New("bearer: Realm has a quote, a backslash or a line end")
 	case c.Leeway < 0 || c.Leeway > MaxLeeway:
 		return nil, fmt.Errorf("bearer: Leeway %s: use 0 to %s", c.Leeway, MaxLeeway)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	c.Type = cmp.Or(c.Type, oauth.AccessTokenType)
+	if c.Keys == nil {
+		remote, err := NewRemote(RemoteConfig{Issuer: c.Issuer, Now: c.Now})
+		if err != nil {
+			return nil, err
+		}
+		c.Keys = remote
 	}
 	return &Verifier{config: c, audiences: audiences}, nil
 }
@@ -88,14 +103,19 @@ func New(c Config) (*Verifier, error) {
 // Verify checks a token and returns its claims:
 //
 //   - the form is three base64url parts and no other (RFC 7515 §3.1),
-//   - typ is at+jwt and crit, b64 and zip are absent (RFC 9068 §4, RFC 7515 §4.1.11),
+//   - typ is the expected one and crit, b64 and zip are absent (RFC 9068 §4, RFC 7515 §4.1.11),
 //   - kid names a key of the set, and alg is that key's only one (RFC 8725 §3.1),
 //   - the signature is right,
-//   - iss is the issuer, aud names this service, exp is present and not past.
+//   - no member is there twice, and names count by their exact case,
+//   - iss is the issuer, aud names this service, exp is present and not past, iat
+//     is present and not ahead, and sub, client_id and jti are there (RFC 9068 §2.2),
+//   - Config.Revoked, if there is one, does not deny it.
 //
-// Errors wrap ErrInvalid; another error means that the keys cannot be had now.
+// Errors wrap ErrInvalid; another error means that it cannot be known now, since
+// keys or revocations are not available: nothing is wrong with the token.
+// Scopes are for the caller to check: claims.Scope.Has.
 func (v *Verifier) Verify(ctx context.Context, token string) (*oauth.Claims, error) {
-	payload, err := v.open(ctx, token)
+	kid, payload, err := v.open(ctx, token)
 	if err != nil {
 		return nil, err
 	}
@@ -106,36 +126,54 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*oauth.Claims, err
 	if err := v.check(claims); err != nil {
 		return nil, err
 	}
+	if err := v.revoked(ctx, kid, claims); err != nil {
+		return nil, err
+	}
 	return claims, nil
 }
 
-// open checks form, header and signature and returns the payload.
-func (v *Verifier) open(ctx context.Context, token string) ([]byte, error) {
+func (v *Verifier) revoked(ctx context.Context, kid string, claims *oauth.Claims) error {
+	if v.config.Revoked == nil {
+		return nil
+	}
+	err := v.config.Revoked(ctx, kid, claims)
+	switch {
+	case errors.Is(err, ErrRevoked):
+		return invalid("%v", ErrRevoked)
+	case err != nil:
+		return fmt.Errorf("revocations of %s: %w", v.config.Issuer, err)
+	}
+	return nil
+}
+
+// open checks form, header and signature and returns the payload, with the ID of
+// the key.
+func (v *Verifier) open(ctx context.Context, token string) (kid string, payload []byte, err error) {
 	if len(token) > MaxTokenLength {
-		return nil, invalid("it is longer than %d bytes", MaxTokenLength)
+		return "", nil, invalid("it is longer than %d bytes", MaxTokenLength)
 	}
 	if strings.Count(token, ".") != 2 {
-		return nil, invalid("it does not have the three parts of a JWT")
+		return "", nil, invalid("it does not have the three parts of a JWT")
 	}
 	end := strings.LastIndexByte(token, '.')
 	head, body, _ := strings.Cut(token[:end], ".")
-	kid, alg, err := header(head)
+	kid, alg, err := header(head, v.config.Type)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	public, err := v.key(ctx, kid, alg)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	signature, errSignature := decode(token[end+1:])
 	payload, errPayload := decode(body)
 	if err := errors.Join(errSignature, errPayload); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if jwt.GetSigningMethod(alg).Verify(token[:end], signature, public) != nil {
-		return nil, invalid("its signature does not match")
+		return "", nil, invalid("its signature does not match")
 	}
-	return payload, nil
+	return kid, payload, nil
 }
 
 func (v *Verifier) key(ctx context.Context, kid, alg string) (any, error) {
@@ -149,7 +187,7 @@ func (v *Verifier) key(ctx context.Context, kid, alg string) (any, error) {
 	if k.Algorithm != alg || !slices.Contains([]string{jwk.ES256, jwk.RS256, jwk.EdDSA}, alg) {
 		return nil, invalid("its alg is not the one of its key")
 	}
-	return k.Public()
+	return k.Public, nil
 }
 
 func (v *Verifier) check(c *oauth.Claims) error {
@@ -165,6 +203,8 @@ func (v *Verifier) check(c *oauth.Claims) error {
 		return invalid("it has expired")
 	case c.IssuedAt <= 0 || c.IssuedAt > now.Add(v.config.Leeway+time.Second).Unix():
 		return invalid("its iat is missing or in the future")
+	case c.NotBefore > now.Add(v.config.Leeway).Unix():
+		return invalid("it is not valid yet")
 	case c.Subject == "" || c.ClientID == "" || c.ID == "":
 		return invalid("it lacks one of sub, client_id and jti")
 	}
@@ -172,7 +212,7 @@ func (v *Verifier) check(c *oauth.Claims) error {
 }
 
 // header reads the JOSE header by the exact names of its members.
-func header(part string) (kid, alg string, err error) {
+func header(part, want string) (kid, alg string, err error) {
 	text, err := decode(part)
 	if err != nil {
 		return "", "", err
@@ -187,14 +227,17 @@ func header(part string) (kid, alg string, err error) {
 		}
 	}
 	var typ string
-	for name, value := range map[string]*string{"kid": &kid, "alg": &alg, "typ": &typ} {
-		if json.Unmarshal(members[name], value) != nil || *value == "" {
-			return "", "", invalid("its header has no %s", name)
+	for _, member := range []struct {
+		name  string
+		value *string
+	}{{"alg", &alg}, {"kid", &kid}, {"typ", &typ}} {
+		if json.Unmarshal(members[member.name], member.value) != nil || *member.value == "" {
+			return "", "", invalid("its header has no %s", member.name)
 		}
 	}
 	typ = strings.TrimPrefix(strings.ToLower(typ), "application/") // RFC 7515 §4.1.9
-	if typ != oauth.AccessTokenType {
-		return "", "", invalid("its typ is not %s", oauth.AccessTokenType)
+	if !strings.EqualFold(typ, want) {
+		return "", "", invalid("its typ is not %s", want)
 	}
 	return kid, alg, nil
 }

@@ -1,0 +1,126 @@
+package bearer_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"math/big"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/tokenbooth/tokenbooth/keys/jwk"
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/oauth/bearer"
+	"github.com/tokenbooth/tokenbooth/oauth/bearer/bearertest"
+)
+
+// What a hostile token costs is bounded by what is looked at.
+func TestHostileTokensCostLittle(t *testing.T) {
+	s := newES256(t)
+	v := newVerifier(t, nil, s)
+	good := s.token(t, nil, nil)
+	head, body := encodeJSON(t, s.header()), encodeJSON(t, goodClaims())
+	nested := encode(strings.Repeat(`{"a":`, 1200) + "1" + strings.Repeat("}", 1200))
+	for name, c := range map[string]struct {
+		token string
+		bytes uint64 // that may be allocated for it
+	}{
+		"a million dots":         {strings.Repeat(".", 1_000_000), 1 << 10},
+		"a million bytes":        {head + "." + strings.Repeat("A", 1_000_000) + "." + body, 1 << 10},
+		"as many dots as can be": {strings.Repeat(".", bearer.MaxTokenLength), 1 << 10},
+		"a deep header":          {nested + "." + body + ".AA", 128 << 10},
+		"many members":           {encode("{"+strings.Repeat(`"a":1,`, 900)+`"b":1}`) + "." + body + ".AA", 128 << 10},
+		"a long kid":             {encode(`{"alg":"ES256","typ":"at+jwt","kid":"`+strings.Repeat("k", 5000)+`"}`) + "." + body + ".AA", 128 << 10},
+		"a bad signature":        {good[:strings.LastIndexByte(good, '.')+1] + strings.Repeat("A", 86), 128 << 10},
+	} {
+		const rounds = 100
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range rounds {
+			if _, err := v.Verify(t.Context(), c.token); err == nil {
+				t.Fatalf("%s: accepted", name)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		if each := (after.TotalAlloc - before.TotalAlloc) / rounds; each > c.bytes {
+			t.Errorf("%s: %d bytes are allocated for it, want at most %d", name, each, c.bytes)
+		}
+	}
+}
+
+// A kid is a name in a map and nothing else.
+func TestKidInjection(t *testing.T) {
+	s := newES256(t)
+	asked := map[string]bool{}
+	v := newVerifier(t, func(c *bearer.Config) {
+		inner := c.Keys
+		c.Keys = bearer.KeySetFunc(func(ctx context.Context, kid string) (bearer.Key, error) {
+			asked[kid] = true
+			return inner.Key(ctx, kid)
+		})
+	}, s)
+	for _, kid := range []string{
+		"../../../../dev/null", "/etc/passwd", "key' OR '1'='1", `key" UNION SELECT 'secret`, "https://evil.example.com/keys", "file:///dev/null",
+		"x\x00" + s.public.ID, s.public.ID + "\x00", " " + s.public.ID, strings.ToLower(s.public.ID), s.public.ID + "=", "%00", "${jndi:ldap://evil}", "\r\nSet-Cookie: a=b", "$(id)", strings.Repeat("k", 4000),
+	} {
+		refused(t, v, s.token(t, object{"kid": kid}, nil), "no key with its kid")
+		if !asked[kid] {
+			t.Errorf("the set was asked for something else than %q", kid)
+		}
+	}
+}
+
+// BenchmarkVerify puts one token beside the signature in it:
+//
+//	go test ./oauth/bearer -run '^$' -bench Verify -benchmem
+func BenchmarkVerify(b *testing.B) {
+	issuer := bearertest.NewIssuer(b, audience)
+	token := issuer.Token(func(c *oauth.Claims) { c.Scope = oauth.NewScope("charts:read", "charts:update", "collectors:read") })
+	keys, err := bearer.ParseKeys(issuer.Keys())
+	if err != nil {
+		b.Fatal(err)
+	}
+	static, err := bearer.New(bearer.Config{Issuer: issuer.URL(), Audience: audience, Keys: keys})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("raw-ecdsa", func(b *testing.B) { rawVerify(b, issuer.Keys(), token) })
+	for name, v := range map[string]*bearer.Verifier{"static-keys": static, "remote-keys": issuer.Verifier()} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := v.Verify(b.Context(), token); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// rawVerify is the work that nothing can avoid: the hash and the signature.
+func rawVerify(b *testing.B, document []byte, token string) {
+	b.Helper()
+	set, err := jwk.ParseSet(document)
+	if err != nil {
+		b.Fatal(err)
+	}
+	public, err := set.Keys[0].Public()
+	if err != nil {
+		b.Fatal(err)
+	}
+	end := strings.LastIndexByte(token, '.')
+	signature, err := base64.RawURLEncoding.DecodeString(token[end+1:])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		sum := sha256.Sum256([]byte(token[:end]))
+		r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
+		if !ecdsa.Verify(public.(*ecdsa.PublicKey), sum[:], r, s) {
+			b.Fatal("it does not verify")
+		}
+	}
+}
