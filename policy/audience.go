@@ -15,6 +15,7 @@ import (
 type Audience struct {
 	Name      string   // an absolute URI, such as https://api.example.com, or a plain name
 	Resources []string // whose scopes its tokens carry; empty: all of the catalogue
+	Form      Form     // of its tokens; zero: that of the profile generic
 }
 
 // Audiences are the registered resource servers. The issuer itself is always
@@ -35,6 +36,9 @@ func NewAudiences(issuer, fallback string, servers []Audience) (*Audiences, erro
 	}
 	var mistakes []error
 	for _, server := range slices.Concat([]Audience{{Name: issuer}}, servers) {
+		if server.Form == (Form{}) {
+			server.Form = generic
+		}
 		if err := checkName(server.Name); err != nil {
 			mistakes = append(mistakes, fmt.Errorf("the audience %q: %w", server.Name, err))
 		}
@@ -67,6 +71,34 @@ func checkName(audience string) error {
 
 // Names lists the registered audiences, the issuer first.
 func (a *Audiences) Names() []string { return slices.Clone(a.names) }
+
+// Form is the form of tokens for these audiences, which have to agree on one.
+// The error wraps ErrAudience.
+func (a *Audiences) Form(chosen []string) (Form, error) {
+	form := a.byName[chosen[0]].Form
+	for _, name := range chosen[1:] {
+		if a.byName[name].Form != form {
+			return Form{}, fmt.Errorf("%w: %s and %s want tokens of different forms: ask for one of them at a time",
+				ErrAudience, shorten(chosen[:1]), shorten([]string{name}))
+		}
+	}
+	return form, nil
+}
+
+// Algorithms lists those that some audience's tokens are signed with.
+func (a *Audiences) Algorithms() []string {
+	var out []string
+	for _, server := range a.byName {
+		out = append(out, server.Form.Algorithm)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// OfType lists the audiences whose tokens have that typ, the issuer first.
+func (a *Audiences) OfType(typ string) []string {
+	return slices.DeleteFunc(a.Names(), func(name string) bool { return a.byName[name].Form.Type != typ })
+}
 
 // Default is the audience of keys that name none.
 func (a *Audiences) Default() string { return a.fallback }

@@ -35,6 +35,7 @@ type Request struct {
 type Grant struct {
 	Scope    oauth.Scope
 	Audience []string
+	Form     Form
 	TTL      time.Duration
 }
 
@@ -43,6 +44,10 @@ type Grant struct {
 // ErrAudience.
 func (p *Policy) Decide(r *keys.Record, request Request, now time.Time) (Grant, error) {
 	audience, err := p.audience(r, request.Audience)
+	if err != nil {
+		return Grant{}, err
+	}
+	form, err := p.Audiences.Form(audience)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -55,7 +60,7 @@ func (p *Policy) Decide(r *keys.Record, request Request, now time.Time) (Grant, 
 		}
 		scope = request.Scope
 	}
-	return Grant{Scope: scope, Audience: audience, TTL: p.lifetime(r, now)}, nil
+	return Grant{Scope: scope, Audience: audience, Form: form, TTL: p.lifetime(r, now)}, nil
 }
 
 // Holds is every scope that some token of the key could carry: what its owner
@@ -114,7 +119,8 @@ func (p *Policy) audience(r *keys.Record, requested []string) ([]string, error) 
 }
 
 // lifetime is the key's own or the default, cut at the key's expiry. It is a
-// whole number of seconds, since exp is.
+// whole number of seconds, since exp is. Signing keys are removed in the belief
+// that no token lives longer than keys.MaxTokenTTL, so nothing may exceed that.
 func (p *Policy) lifetime(r *keys.Record, now time.Time) time.Duration {
 	ttl := p.TokenTTL
 	if r.TokenTTL != 0 {
@@ -123,7 +129,7 @@ func (p *Policy) lifetime(r *keys.Record, now time.Time) time.Duration {
 	if !r.ExpiresAt.IsZero() {
 		ttl = min(ttl, r.ExpiresAt.Sub(now))
 	}
-	return ttl.Truncate(time.Second)
+	return min(ttl, keys.MaxTokenTTL).Truncate(time.Second)
 }
 
 // shorten lists names in an error without letting it grow without bound, since

@@ -90,8 +90,17 @@ func newBackend(config *Config, db *schema.DB, secrets secretText) (*backend, er
 func (b *backend) managerAt(now func() time.Time) *manage.Manager {
 	return &manage.Manager{
 		Database: b.db, Format: b.format, Peppers: b.peppers, Sealer: b.sealer, Policy: b.policy,
-		Timing: change.DefaultTiming, Now: now,
+		Timing: change.DefaultTiming, Signing: signingTiming(b.config), Now: now,
 	}
+}
+
+// signingTiming is how signing keys are rotated. The life of tokens, the skew of
+// clocks and the max-age of the keys are not for the operator to choose.
+func signingTiming(c *Config) signing.Timing {
+	timing := signing.DefaultTiming
+	timing.TokenTTL = keys.MaxTokenTTL
+	timing.PublishLead, timing.RotateEvery, timing.Retain = c.Signing.PublishLead, c.Signing.RotateEvery, c.Signing.Retain
+	return timing
 }
 
 func newPolicy(config *Config) (*policy.Policy, error) {
@@ -99,7 +108,7 @@ func newPolicy(config *Config) (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	audiences, err := policy.NewAudiences(config.Issuer, config.Audiences.Default, audiencesOf(config))
+	audiences, err := audiences(config, config.Audiences.Default)
 	if err != nil {
 		return nil, err
 	}

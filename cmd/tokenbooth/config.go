@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/policy"
 )
 
 // Config is everything an operator decides. Its shape is the shape of the
@@ -59,6 +61,14 @@ type Config struct {
 		// TTL is how long a token lives when its key does not say.
 		TTL time.Duration
 	}
+	Signing struct {
+		// PublishLead is how long a key is published before it signs.
+		PublishLead time.Duration
+		// RotateEvery is how long a key signs.
+		RotateEvery time.Duration
+		// Retain is how long a key stays published after it has signed.
+		Retain time.Duration
+	}
 	Audiences struct {
 		// Default is the audience of a token whose key names none; empty means the issuer.
 		Default string
@@ -96,8 +106,12 @@ type Config struct {
 
 // ResourceServer is a service that accepts our tokens.
 type ResourceServer struct {
-	Audience  string   `json:"audience" yaml:"audience"`
-	Resources []string `json:"resources" yaml:"resources,flow"` // empty means all
+	Audience  string         `json:"audience" yaml:"audience"`
+	Resources []string       `json:"resources" yaml:"resources,flow"`                // empty means all
+	Profile   string         `json:"profile,omitempty" yaml:"profile,omitempty"`     // what its tokens are like: policy.Profiles
+	Algorithm string         `json:"algorithm,omitempty" yaml:"algorithm,omitempty"` // empty means the profile's, as below
+	Type      string         `json:"type,omitempty" yaml:"type,omitempty"`           // the typ header
+	Claims    map[string]any `json:"claims,omitempty" yaml:"claims,flow,omitempty"`  // the same in each token
 }
 
 // setting is one leaf of Config: what people call it and what it accepts. The file's
@@ -115,6 +129,8 @@ type setting struct {
 	source string // who had the last word
 	failed bool   // a value given could not be read, so the field means nothing
 }
+
+const day = 24 * time.Hour
 
 const fromDefault = "default"
 
@@ -142,10 +158,15 @@ func settings(c *Config) []*setting {
 			check: on(&c.Keys.AcceptedPrefixes, each(keys.CheckPrefix))},
 		number("keys.cache_size", &c.Keys.CacheSize, 100_000, 100, 10_000_000),
 		duration("tokens.ttl", &c.Tokens.TTL, 10*time.Minute, time.Minute, time.Hour),
+		duration("signing.publish_lead", &c.Signing.PublishLead, signing.DefaultTiming.PublishLead, 11*time.Minute, 30*day),
+		rotation(c),
+		duration("signing.retain", &c.Signing.Retain, signing.DefaultTiming.Retain, 70*time.Minute, 90*day),
 		{key: "audiences.default", field: &c.Audiences.Default, check: func() error { return checkDefaultAudience(c) },
 			accepts: "the audience of one of audiences.servers, or nothing for the issuer"},
 		{key: "audiences.servers", field: &c.Audiences.Servers, check: func() error { return checkServers(c) },
-			accepts: "a list such as [{audience: https://api.example.com, resources: [collectors]}]; without resources, all"},
+			accepts: "a list such as [{audience: https://api.example.com, resources: [collectors], profile: spring}]; without resources, all. " +
+				"A profile says what tokens are like: " + strings.Join(policy.Profiles(), ", ") + "; algorithm (" + strings.Join(policy.Algorithms(), ", ") +
+				"), type (" + strings.Join(policy.Types(), ", ") + ") and claims (such as {role: api}) say it one by one"},
 		{key: "catalogue.resources", field: &c.Catalogue.Resources, check: func() error { return checkResources(c) },
 			accepts: "resources with their actions, such as {collectors: [read, update]}; names are lower-case letters, digits and hyphens, a letter first"},
 		{key: "catalogue.roles", field: &c.Catalogue.Roles, check: func() error { return checkRoles(c) },
@@ -181,6 +202,15 @@ func duration(key string, field *time.Duration, initial, low, high time.Duration
 		key: key, field: field, initial: shortDuration(initial), check: within(field, low, high),
 		accepts: fmt.Sprintf("a duration from %s to %s, such as %s", shortDuration(low), shortDuration(high), shortDuration(initial)),
 	}
+}
+
+// rotation is the setting that has to suit its neighbours.
+func rotation(c *Config) *setting {
+	s := duration("signing.rotate_every", &c.Signing.RotateEvery, signing.DefaultTiming.RotateEvery, time.Hour, 400*day)
+	s.accepts += ", and no shorter than signing.publish_lead"
+	inRange := s.check
+	s.check = func() error { return cmp.Or(inRange(), checkSigning(c)) }
+	return s
 }
 
 func choice(key string, field *string, initial string, words ...string) *setting {

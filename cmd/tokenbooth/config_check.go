@@ -159,13 +159,38 @@ func checkProxy(network netip.Prefix) error {
 	return nil
 }
 
-// audiencesOf are the registered resource servers, as package policy wants them.
-func audiencesOf(c *Config) []policy.Audience {
-	var audiences []policy.Audience
-	for _, s := range c.Audiences.Servers {
-		audiences = append(audiences, policy.Audience{Name: s.Audience, Resources: s.Resources})
+// checkSigning checks how the bounds of the rotation relate, unless another one
+// is wrong by itself.
+func checkSigning(c *Config) error {
+	timing := signingTiming(c)
+	if timing.PublishLead < timing.MinLead() || timing.Retain < timing.MinRetain() {
+		return nil
 	}
-	return audiences
+	return timing.Check()
+}
+
+// audiencesOf are the registered resource servers, as package policy wants them.
+func audiencesOf(c *Config) ([]policy.Audience, error) {
+	var audiences []policy.Audience
+	var mistakes []error
+	for _, s := range c.Audiences.Servers {
+		form, err := policy.NewForm(policy.FormOptions{Profile: s.Profile, Algorithm: s.Algorithm, Type: s.Type, Claims: s.Claims})
+		for _, cause := range causes(err) {
+			mistakes = append(mistakes, fmt.Errorf("the audience %q: %w", s.Audience, cause))
+		}
+		audiences = append(audiences, policy.Audience{Name: s.Audience, Resources: s.Resources, Form: form})
+	}
+	return audiences, errors.Join(mistakes...)
+}
+
+// audiences are those that the configuration registers, the issuer among them.
+func audiences(c *Config, fallback string) (*policy.Audiences, error) {
+	servers, errServers := audiencesOf(c)
+	registered, err := policy.NewAudiences(c.Issuer, fallback, servers)
+	if err := errors.Join(errServers, err); err != nil {
+		return nil, err
+	}
+	return registered, nil
 }
 
 // The rules of catalogue and audiences are package policy's. A setting that
@@ -175,7 +200,7 @@ func checkServers(c *Config) error {
 	if checkIssuer(c.Issuer, c.Listen) != nil {
 		return nil
 	}
-	_, err := policy.NewAudiences(c.Issuer, "", audiencesOf(c))
+	_, err := audiences(c, "")
 	errs := causes(err)
 	for _, server := range c.Audiences.Servers {
 		for _, resource := range server.Resources {
@@ -191,7 +216,7 @@ func checkDefaultAudience(c *Config) error {
 	if checkIssuer(c.Issuer, c.Listen) != nil || checkServers(c) != nil {
 		return nil
 	}
-	_, err := policy.NewAudiences(c.Issuer, c.Audiences.Default, audiencesOf(c))
+	_, err := audiences(c, c.Audiences.Default)
 	return err
 }
 

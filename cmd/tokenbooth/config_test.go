@@ -53,6 +53,7 @@ func TestDefaultsAreValid(t *testing.T) {
 	want.Keys.Prefix = "tb"
 	want.Keys.CacheSize = 100_000
 	want.Tokens.TTL = 10 * time.Minute
+	want.Signing.PublishLead, want.Signing.RotateEvery, want.Signing.Retain = 24*time.Hour, 720*time.Hour, 24*time.Hour
 	want.Exchange.JSON = true
 	want.Exchange.Failures.Burst = 120
 	want.Exchange.Failures.PerMinute = 20
@@ -97,7 +98,7 @@ func TestSameFromEverySource(t *testing.T) {
 http: {trusted_proxies: [10.0.0.0/8, "2001:db8::/32"]}
 keys: {accepted_prefixes: [old, older], cache_size: 500}
 exchange: {json: false}
-audiences: {servers: [{audience: https://api.example.com, resources: [collectors]}, {audience: sts.amazonaws.com}]}
+audiences: {servers: [{audience: https://api.example.com, resources: [collectors]}, {audience: sts.amazonaws.com, profile: aws, algorithm: RS256, type: JWT, claims: {groups: [a, b], level: 3}}]}
 catalogue:
   resources: {collectors: [read, update]}
   roles: {auditor: ["*:read"]}
@@ -107,7 +108,7 @@ catalogue:
 		"keys.accepted_prefixes": "old,older",
 		"keys.cache_size":        "500",
 		"exchange.json":          "false",
-		"audiences.servers":      "[{audience: https://api.example.com, resources: [collectors]}, {audience: sts.amazonaws.com}]",
+		"audiences.servers":      "[{audience: https://api.example.com, resources: [collectors]}, {audience: sts.amazonaws.com, resources: [], profile: aws, algorithm: RS256, type: JWT, claims: {groups: [a, b], level: 3}}]",
 		"catalogue.resources":    "{collectors: [read, update]}",
 		"catalogue.roles":        `{auditor: ["*:read"]}`,
 	}
@@ -191,6 +192,16 @@ func TestRefusals(t *testing.T) {
 		{"action in capitals", "catalogue: {resources: {a: [Read]}}", `the action "Read" of "a"`},
 		{"role with one word", "catalogue: {roles: {a: [read]}}", `the pattern "read" of role "a"`},
 		{"audience with a blank", "audiences: {servers: [{audience: a b}]}", `the audience "a b"`},
+		{"unknown profile", "audiences: {servers: [{audience: a, profile: kong}]}", `the audience "a": the profile "kong": choose one of`},
+		{"unknown algorithm", "audiences: {servers: [{audience: a, algorithm: HS256}]}", `the algorithm "HS256": choose one of ES256`},
+		{"unknown type", "audiences: {servers: [{audience: a, type: jwt}]}", `the type "jwt": choose one of at+jwt`},
+		{"a claim that has a meaning", "audiences: {servers: [{audience: a, claims: {scope: all}}]}", `the claim "scope" cannot be set`},
+		{"claims that are a list", "audiences: {servers: [{audience: a, claims: [role]}]}", "not a mapping"},
+		{"a claim that JSON cannot write", "audiences: {servers: [{audience: a, claims: {a: .nan}}]}", "JSON cannot write"},
+		{"a lead too short", "signing: {publish_lead: 10m}", "from 11m to 720h"},
+		{"retained too short", "signing: {retain: 1h}", "from 1h10m to 2160h"},
+		{"rotated too often", "signing: {rotate_every: 30m, publish_lead: 11m}", "from 1h to 9600h"},
+		{"rotated before the next is known", "signing: {rotate_every: 2h}", "a key signs for 2h0m0s, in which its successor cannot be published for 24h0m0s"},
 		{"audience twice", "audiences: {servers: [{audience: a}, {audience: a}]}", "registered twice"},
 		{"issuer as audience", "audiences: {servers: [{audience: 'http://localhost:8080'}]}", "the issuer always is"},
 		{"unknown resource of an audience", "audiences: {servers: [{audience: a, resources: [b]}]}", "not in catalogue.resources"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -161,9 +162,33 @@ func decodeServer(node *yaml.Node) (ResourceServer, error) {
 			err = decode(&server.Audience, e.value)
 		case "resources":
 			err = decode(&server.Resources, e.value)
+		case "profile":
+			err = decode(&server.Profile, e.value)
+		case "algorithm":
+			err = decode(&server.Algorithm, e.value)
+		case "type":
+			err = decode(&server.Type, e.value)
+		case "claims":
+			err = decodeClaims(&server.Claims, e.value)
 		default:
-			err = fmt.Errorf("has the unknown key %q%s", e.name, didYouMean(e.name, []string{"audience", "resources"}))
+			err = fmt.Errorf("has the unknown key %q%s", e.name, didYouMean(e.name, []string{"audience", "resources", "profile", "algorithm", "type", "claims"}))
 		}
 	}
 	return server, err
+}
+
+// decodeClaims reads a mapping of any shape that JSON can write.
+func decodeClaims(field *map[string]any, node *yaml.Node) error {
+	if _, err := mapping(node); err != nil {
+		return err
+	}
+	var claims map[string]any
+	if err := node.Decode(&claims); err != nil {
+		return fmt.Errorf("claims: %w", err)
+	}
+	if _, err := json.Marshal(claims); err != nil {
+		return errors.New("claims hold something that JSON cannot write: use text, numbers, lists and mappings with text as names")
+	}
+	*field = claims
+	return nil
 }

@@ -33,12 +33,9 @@ func newMetrics(s *server) *metrics {
 		counter("tokenbooth_usage_dropped_total", "Last-used notes that were lost.", s.usage.Dropped),
 		gauge("tokenbooth_keys_cached", "Keys in memory.", func() float64 { return float64(s.directory.Len()) }),
 		gauge("tokenbooth_change_seq", "The newest change that the caches have taken in.", func() float64 { return float64(s.follower.Applied()) }),
-		gauge("tokenbooth_lease_held", "1 while keys are answered from memory.", func() float64 {
-			if s.follower.Held() {
-				return 1
-			}
-			return 0
-		}),
+		gauge("tokenbooth_lease_held", "1 while keys are answered from memory.", func() float64 { return oneIf(s.follower.Held()) }),
+		gauge("tokenbooth_signing_key_fault", "1 while a key that shall sign does not open here, or none is there.", func() float64 { return oneIf(s.signingKeys() != "ok") }),
+		counter("tokenbooth_signing_rotation_failures_total", "Attempts to go on with the rotation of signing keys that had to wait.", s.rotationFailures.Load),
 	)
 	return m
 }
@@ -49,6 +46,13 @@ func counter(name, help string, value func() uint64) prometheus.Collector {
 
 func gauge(name, help string, value func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (m *metrics) countExchange(outcome string) { m.exchanges.WithLabelValues(outcome).Inc() }

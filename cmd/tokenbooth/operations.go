@@ -21,10 +21,9 @@ func (s *server) operations() http.Handler {
 // readyz says whether this replica can exchange keys now, and what is missing if
 // not. It asks nothing of the database: the lease proves that it answers.
 func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
-	_, noKey := s.ring.Active()
 	checks := map[string]string{
 		"database":    word(s.follower.Held(), "the lease on the key cache has run out"),
-		"signing_key": word(noKey == nil, "none is active"),
+		"signing_key": s.signingKeys(),
 		"server":      word(!s.draining.Load(), "shutting down"),
 	}
 	status, text := http.StatusOK, "ready"

@@ -66,12 +66,8 @@ func serve(ctx context.Context, config *Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	active, err := s.ring.Active()
-	if err != nil {
-		return err
-	}
 	log.Info("serving", "issuer", config.Issuer, "listen", public.Addr().String(), "operations", ops.Addr().String(),
-		"database", string(b.db.Dialect()), "signing_key", active.ID, "version", readBuild().Version)
+		"database", string(b.db.Dialect()), "signing_keys", s.ring.Holds(), "version", readBuild().Version)
 	if err := s.run(ctx, public, ops); err != nil {
 		return err
 	}

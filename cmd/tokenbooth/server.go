@@ -17,6 +17,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/oauth/bearer"
 	"github.com/tokenbooth/tokenbooth/oauth/endpoint"
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
+	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/policy/quota"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
@@ -41,18 +42,21 @@ type server struct {
 	public    *http.Server
 	ops       *http.Server
 	draining  atomic.Bool
+
+	rotationFailures atomic.Uint64
 }
 
 // newServer builds every part in the order in which they depend on each other.
 // Nothing runs yet, but when it returns the first lease is taken.
 func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, error) {
 	s := &server{backend: b, log: log}
-	if err := b.manager.EnsureSigningKey(ctx, manage.Operator("setup")); err != nil {
+	if err := b.manager.EnsureSigningKeys(ctx, manage.Operator("setup")); err != nil {
 		return nil, err
 	}
 	host, _ := os.Hostname() // only for people who look at the table
 	s.follower = &change.Follower{Database: b.db, Host: fmt.Sprintf("%s:%d", host, os.Getpid()), Log: log}
-	s.ring = signing.NewRing(b.db.Reader(), b.sealer)
+	s.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: b.sealer, Timing: b.manager.Signing, Coherent: s.follower.Until}
+	s.follower.Holds = s.ring.Holds
 	var err error
 	if s.redis, err = newRedisStatus(b.config.Redis.URL); err != nil {
 		return nil, err
@@ -80,17 +84,13 @@ func (s *server) mount() error {
 		Usage:     s.usage,
 		Failures:  quota.NewFailures(quota.PerMinute(failures.PerMinute, failures.Burst)),
 	}, s.policy, s.ring)
-	audiences := s.policy.Audiences.Names()
-	verifier, err := bearer.New(bearer.Config{
-		Issuer: s.config.Issuer, Audience: audiences[0], OtherAudiences: audiences[1:],
-		Keys: bearer.KeySetFunc(s.ring.Published), Leeway: clockSkew,
-	})
+	verifiers, err := s.verifiers()
 	if err != nil {
 		return err
 	}
 	e := newEcho(s.config, s.log, s.metrics)
 	oauth := &endpoint.Handler{
-		Issuer: s.config.Issuer, Grant: issuer, Policy: s.policy, Ring: s.ring, Verifier: verifier,
+		Issuer: s.config.Issuer, Grant: issuer, Policy: s.policy, Ring: s.ring, Verifiers: verifiers,
 		JSON: s.config.Exchange.JSON, Log: s.log, Note: note, Count: s.metrics.countExchange,
 	}
 	if err := oauth.Mount(e); err != nil {
@@ -101,13 +101,42 @@ func (s *server) mount() error {
 	return nil
 }
 
+// verifiers are for our own tokens, whatever their audience.
+func (s *server) verifiers() (map[string]*bearer.Verifier, error) {
+	found := map[string]*bearer.Verifier{}
+	for _, typ := range policy.Types() {
+		audiences := s.policy.Audiences.OfType(typ)
+		if len(audiences) == 0 {
+			continue
+		}
+		verifier, err := bearer.New(bearer.Config{
+			Issuer: s.config.Issuer, Audience: audiences[0], OtherAudiences: audiences[1:], Type: typ,
+			Keys: bearer.KeySetFunc(s.publicKey), Leeway: clockSkew,
+		})
+		if err != nil {
+			return nil, err
+		}
+		found[typ] = verifier
+	}
+	return found, nil
+}
+
+// publicKey finds a key that we publish.
+func (s *server) publicKey(_ context.Context, kid string) (bearer.Key, error) {
+	algorithm, public, ok := s.ring.Find(kid)
+	if !ok {
+		return bearer.Key{}, bearer.ErrUnknownKey
+	}
+	return bearer.Key{ID: kid, Algorithm: algorithm, Public: public}, nil
+}
+
 // run serves on the listeners until ctx ends, then drains: it leaves readiness
 // at once, goes on serving for the shutdown delay so that load balancers notice,
 // lets running requests finish, and writes what is still in memory.
 func (s *server) run(ctx context.Context, public, ops net.Listener) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	for _, loop := range []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run} {
+	for _, loop := range []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.rotate} {
 		running.Go(func() { loop(background) })
 	}
 	failed := make(chan error, 2)

@@ -1,17 +1,27 @@
 // Package signing owns the keys that sign tokens: making them, sealing them at
-// rest, and the ring from which the service signs and publishes.
+// rest, the ring from which a replica signs and publishes, and the bounds of
+// their rotation.
+//
+// A key is pending while it is published and does not sign yet, then active,
+// then retiring while tokens that it signed may live, then removed: its private
+// part is destroyed, and its ID is never used again. Timing holds how long each
+// takes at least. The steps are use cases of workspace/manage.
 //
 // The published form is keys/jwk; what is signed is the grant's business. A
 // private key is in memory in the clear and nowhere else.
 package signing
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -32,7 +42,8 @@ const (
 	Removed  State = "removed"
 )
 
-// Stored is a signing key as the database holds it.
+// Stored is a signing key as the database holds it. A time is zero until its
+// event has happened.
 type Stored struct {
 	ID          string         `db:"kid"` // RFC 7638 thumbprint
 	Algorithm   string         `db:"alg"`
@@ -41,7 +52,11 @@ type Stored struct {
 	Sealed      []byte         `db:"sealed"`
 	SealerID    string         `db:"kek_id"`
 	CreatedAt   workspace.Time `db:"created_at"`
+	PublishedAt workspace.Time `db:"published_at"` // when every replica was known to publish it
 	ActivatedAt workspace.Time `db:"activated_at"`
+	RetiredAt   workspace.Time `db:"retired_at"`
+	NeededUntil workspace.Time `db:"needed_until"` // retiring: no token that it signed is good for longer
+	RemovedAt   workspace.Time `db:"removed_at"`
 }
 
 // binding is what the sealed private key is tied to: it opens in no other row.
@@ -68,13 +83,18 @@ func (s Stored) public() (jwk.Key, error) {
 	return stored, nil
 }
 
-// Generate makes a new ES256 key, sealed, in the given state.
-func Generate(sealer *Sealer, state State, now workspace.Time) (Stored, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// rsaBits is the size of new RSA keys. Each further bit costs time at every
+// exchange, and 2048 are good until 2030 (NIST SP 800-57 part 1, table 4).
+const rsaBits = 2048
+
+// Generate makes a new key for an algorithm, sealed, in the given state. For
+// RS256 that takes a noticeable part of a second: do it outside of transactions.
+func Generate(sealer *Sealer, algorithm string, state State, now workspace.Time) (Stored, error) {
+	private, err := generate(algorithm)
 	if err != nil {
 		return Stored{}, fmt.Errorf("make a signing key: %w", err)
 	}
-	public, err := jwk.New(&private.PublicKey)
+	public, err := jwk.New(private.Public())
 	if err != nil {
 		return Stored{}, fmt.Errorf("make a signing key: %w", err)
 	}
@@ -88,19 +108,34 @@ func Generate(sealer *Sealer, state State, now workspace.Time) (Stored, error) {
 	}
 	s := Stored{ID: public.ID, Algorithm: public.Algorithm, State: state, PublicJWK: string(text), SealerID: sealer.ID(), CreatedAt: now}
 	if state == Active {
-		s.ActivatedAt = now
+		s.PublishedAt, s.ActivatedAt = now, now
 	}
 	s.Sealed = sealer.Seal(der, s.binding())
 	return s, nil
 }
 
-// Key is a signing key that is ready to sign: opened, parsed and with its JOSE
-// header encoded once.
+func generate(algorithm string) (crypto.Signer, error) {
+	switch algorithm {
+	case jwk.ES256:
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case jwk.RS256:
+		return rsa.GenerateKey(rand.Reader, rsaBits)
+	case jwk.EdDSA:
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		return private, err
+	}
+	return nil, fmt.Errorf("%w %q", ErrAlgorithm, algorithm)
+}
+
+// ErrAlgorithm means that there are no signing keys for an algorithm.
+var ErrAlgorithm = errors.New("unsupported signature algorithm")
+
+// Key is a signing key that is ready to sign: opened and parsed.
 type Key struct {
 	ID        string
 	Algorithm string
-	private   *ecdsa.PrivateKey
-	header    string
+	private   crypto.Signer
+	headers   map[string]string // by typ, encoded once
 }
 
 // open decrypts a stored key and checks that it is the one it claims to be.
@@ -116,36 +151,47 @@ func open(s Stored, sealer *Sealer) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing key %s: %w", s.ID, ErrSealed)
 	}
-	private, ok := parsed.(*ecdsa.PrivateKey)
+	private, ok := parsed.(crypto.Signer)
 	if !ok {
 		return nil, fmt.Errorf("signing key %s: %w: unexpected type %T", s.ID, ErrSealed, parsed)
 	}
-	public, err := jwk.New(&private.PublicKey)
+	public, err := jwk.New(private.Public())
 	if err != nil || public.ID != s.ID || public.Algorithm != s.Algorithm {
 		return nil, fmt.Errorf("signing key %s: %w: the private key is not that of the row", s.ID, ErrSealed)
 	}
-	return &Key{ID: s.ID, Algorithm: s.Algorithm, private: private, header: header(public)}, nil
+	k := &Key{ID: s.ID, Algorithm: s.Algorithm, private: private, headers: map[string]string{}}
+	for _, typ := range []string{oauth.AccessTokenType, oauth.PlainTokenType} {
+		k.headers[typ] = k.header(typ)
+	}
+	return k, nil
 }
 
-func header(public jwk.Key) string {
+func (k *Key) header(typ string) string {
 	text, err := json.Marshal(struct {
 		Alg string `json:"alg"`
 		Kid string `json:"kid"`
 		Typ string `json:"typ"`
-	}{public.Algorithm, public.ID, oauth.AccessTokenType})
+	}{k.Algorithm, k.ID, typ})
 	if err != nil {
 		panic(err) // strings always marshal
 	}
 	return base64.RawURLEncoding.EncodeToString(text) + "."
 }
 
+// longestSignature is that of RS256, encoded.
+const longestSignature = (rsaBits/8*8 + 5) / 6
+
 // Sign makes a token of the payload, in JWS compact serialization (RFC 7515
-// §3.1) with typ at+jwt (RFC 9068 §2.1).
-func (k *Key) Sign(payload []byte) (string, error) {
-	input := make([]byte, 0, len(k.header)+base64.RawURLEncoding.EncodedLen(len(payload))+1+86)
-	input = append(input, k.header...)
+// §3.1). Its typ is oauth.AccessTokenType or oauth.PlainTokenType.
+func (k *Key) Sign(typ string, payload []byte) (string, error) {
+	header, ok := k.headers[typ]
+	if !ok {
+		return "", fmt.Errorf("sign with key %s: there are no tokens of type %q", k.ID, typ)
+	}
+	input := make([]byte, 0, len(header)+base64.RawURLEncoding.EncodedLen(len(payload))+1+longestSignature)
+	input = append(input, header...)
 	input = base64.RawURLEncoding.AppendEncode(input, payload)
-	signature, err := jwt.SigningMethodES256.Sign(string(input), k.private)
+	signature, err := jwt.GetSigningMethod(k.Algorithm).Sign(string(input), k.private)
 	if err != nil {
 		return "", fmt.Errorf("sign with key %s: %w", k.ID, err)
 	}

@@ -1,10 +1,15 @@
 package signing
 
 import (
+	"cmp"
 	"context"
+	"crypto"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -12,20 +17,35 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace/change"
 )
 
-// ErrNoKey means that there is no active signing key.
-var ErrNoKey = errors.New("there is no active signing key")
+// Errors of a Ring.
+var (
+	// ErrNoKey means that no key of an algorithm is active.
+	ErrNoKey = errors.New("there is no active signing key")
+	// ErrBehind means that the keys were read so long ago that one may be active
+	// by now which is not in the set.
+	ErrBehind = errors.New("the signing keys have not been read for too long")
+)
 
-// Ring holds the signing keys in memory: the active one signs, all that are not
-// removed are published.
+// Ring holds the signing keys in memory: the active ones sign, all that are not
+// removed are published. It is safe for concurrent use.
 type Ring struct {
-	reader  sqlx.ExtContext
-	sealer  *Sealer
+	Reader sqlx.ExtContext
+	Sealer *Sealer
+	Timing Timing
+
+	// Coherent is until when what was loaded last is known to be all there is; nil:
+	// at any time.
+	Coherent func() time.Time
+
 	current atomic.Pointer[contents]
 }
 
 type contents struct {
-	active    *Key
+	active    map[string]*Key // by algorithm
 	published jwk.Set
+	public    []crypto.PublicKey // of the published ones, parsed
+	holds     string
+	fault     error
 }
 
 // Subject is how the change log and the audit log name a signing key.
@@ -33,38 +53,55 @@ func Subject(kid string) string { return subjectPrefix + kid }
 
 const subjectPrefix = "signing_key:"
 
-// NewRing makes a ring that reads from the database; Load fills it.
-func NewRing(reader sqlx.ExtContext, sealer *Sealer) *Ring {
-	r := &Ring{reader: reader, sealer: sealer}
-	r.current.Store(&contents{})
-	return r
-}
-
-// Load reads the keys anew. ErrNoKey: none is active. ErrSealed: the active one
-// does not open. On an error the ring stays as it was.
+// Load reads the keys anew. ErrNoKey: none is active. ErrSealed: an active one
+// does not open. On an error the ring stays as it was. A pending key that does
+// not open is no error yet, but a Fault.
 func (r *Ring) Load(ctx context.Context) error {
-	stored, err := Published(ctx, r.reader)
+	stored, err := Published(ctx, r.Reader)
 	if err != nil {
 		return err
 	}
-	next := contents{published: jwk.Set{Keys: []jwk.Key{}}}
+	next := &contents{active: map[string]*Key{}, published: jwk.Set{Keys: []jwk.Key{}}}
+	var held []string
 	for _, s := range stored {
-		public, err := s.public()
-		if err != nil {
+		if err := next.publish(s); err != nil {
 			return err
 		}
-		next.published.Keys = append(next.published.Keys, public)
-		if s.State != Active {
+		if s.State == Retiring {
 			continue
 		}
-		if next.active, err = open(s, r.sealer); err != nil {
+		key, err := open(s, r.Sealer)
+		if err != nil && s.State == Active {
 			return err
 		}
+		if err != nil {
+			next.fault = err
+			continue
+		}
+		held = append(held, s.ID)
+		if s.State == Active {
+			next.active[s.Algorithm] = key
+		}
 	}
-	if next.active == nil {
+	if len(next.active) == 0 {
 		return ErrNoKey
 	}
-	r.current.Store(&next)
+	next.holds = strings.Join(held, " ")
+	r.current.Store(next)
+	return nil
+}
+
+func (c *contents) publish(s Stored) error {
+	described, err := s.public()
+	if err != nil {
+		return err
+	}
+	public, err := described.Public()
+	if err != nil {
+		return fmt.Errorf("signing key %s: %w", s.ID, err)
+	}
+	c.published.Keys = append(c.published.Keys, described)
+	c.public = append(c.public, public)
 	return nil
 }
 
@@ -81,13 +118,42 @@ func (r *Ring) Follow(ctx context.Context, batch change.Batch) error {
 	return r.Load(ctx)
 }
 
-// Active is the key that signs. ErrNoKey until Load has succeeded.
-func (r *Ring) Active() (*Key, error) {
-	if k := r.current.Load().active; k != nil {
+// Active is the key that signs with an algorithm. ErrNoKey: there is none, or
+// Load has not succeeded yet.
+func (r *Ring) Active(algorithm string) (*Key, error) {
+	if k := r.loaded().active[algorithm]; k != nil {
 		return k, nil
 	}
-	return nil, ErrNoKey
+	return nil, fmt.Errorf("%w for %s", ErrNoKey, algorithm)
 }
 
-// Published is the set for the JWKS document.
-func (r *Ring) Published() jwk.Set { return r.current.Load().published }
+// Published is the set for the JWKS document. ErrBehind: it is not known to be
+// all there is any more. Tokens may carry a key whose publication it lacks when
+// the time for which keys are published before they sign has passed, less that
+// for which verifiers keep what they fetched here.
+func (r *Ring) Published() (jwk.Set, error) {
+	if r.Coherent != nil && time.Now().After(r.Coherent().Add(r.Timing.PublishLead-r.Timing.MinLead())) {
+		return jwk.Set{}, ErrBehind
+	}
+	return r.loaded().published, nil
+}
+
+// Find returns a published key by its ID, parsed.
+func (r *Ring) Find(kid string) (algorithm string, public crypto.PublicKey, ok bool) {
+	c := r.loaded()
+	i := slices.IndexFunc(c.published.Keys, func(k jwk.Key) bool { return k.ID == kid })
+	if i < 0 {
+		return "", nil, false
+	}
+	return c.published.Keys[i].Algorithm, c.public[i], true
+}
+
+// Holds names the keys that this replica could sign with if they were active,
+// separated by spaces. A key is made active when every replica holds it.
+func (r *Ring) Holds() string { return r.loaded().holds }
+
+// Fault says why this replica should get no more work: a key that will sign soon
+// does not open here.
+func (r *Ring) Fault() error { return r.loaded().fault }
+
+func (r *Ring) loaded() *contents { return cmp.Or(r.current.Load(), &contents{}) }

@@ -34,10 +34,15 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// add stores a new key.
+// add stores a new ES256 key.
 func add(t *testing.T, db *schema.DB, s *signing.Sealer, state signing.State) signing.Stored {
 	t.Helper()
-	stored, err := signing.Generate(s, state, noon)
+	return addOf(t, db, s, jwk.ES256, state)
+}
+
+func addOf(t *testing.T, db *schema.DB, s *signing.Sealer, algorithm string, state signing.State) signing.Stored {
+	t.Helper()
+	stored, err := signing.Generate(s, algorithm, state, noon)
 	check(t, err)
 	check(t, db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
 		inserted, err := signing.Insert(ctx, tx, stored)
@@ -49,6 +54,13 @@ func add(t *testing.T, db *schema.DB, s *signing.Sealer, state signing.State) si
 	return stored
 }
 
+func publishedBy(t *testing.T, ring *signing.Ring) []jwk.Key {
+	t.Helper()
+	set, err := ring.Published()
+	check(t, err)
+	return set.Keys
+}
+
 func exec(t *testing.T, db *schema.DB, query string, args ...any) {
 	t.Helper()
 	_, err := db.Writer().ExecContext(t.Context(), query, args...)
@@ -57,7 +69,7 @@ func exec(t *testing.T, db *schema.DB, query string, args ...any) {
 
 func loaded(t *testing.T, db *schema.DB, s *signing.Sealer) *signing.Ring {
 	t.Helper()
-	ring := signing.NewRing(db.Reader(), s)
+	ring := &signing.Ring{Reader: db.Reader(), Sealer: s, Timing: signing.DefaultTiming}
 	check(t, ring.Load(t.Context()))
 	return ring
 }
@@ -65,8 +77,8 @@ func loaded(t *testing.T, db *schema.DB, s *signing.Sealer) *signing.Ring {
 func TestRingSignsWithTheActiveKeyAndPublishesAllButRemoved(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		s := sealer(t, kek(1))
-		ring := signing.NewRing(db.Reader(), s)
-		if _, err := ring.Active(); !errors.Is(err, signing.ErrNoKey) {
+		ring := &signing.Ring{Reader: db.Reader(), Sealer: s, Timing: signing.DefaultTiming}
+		if _, err := ring.Active(jwk.ES256); !errors.Is(err, signing.ErrNoKey) {
 			t.Errorf("an empty ring: %v, want ErrNoKey", err)
 		}
 		want := map[string]bool{}
@@ -80,10 +92,10 @@ func TestRingSignsWithTheActiveKeyAndPublishesAllButRemoved(t *testing.T) {
 		active := add(t, db, s, signing.Active)
 		want[active.ID] = true
 		check(t, ring.Load(t.Context()))
-		if key, err := ring.Active(); err != nil || key.ID != active.ID {
+		if key, err := ring.Active(jwk.ES256); err != nil || key.ID != active.ID {
 			t.Errorf("active is %v, %v; want %s", key, err, active.ID)
 		}
-		published := ring.Published().Keys
+		published := publishedBy(t, ring)
 		for _, k := range published {
 			if !want[k.ID] {
 				t.Errorf("%s is published", k.ID)
@@ -99,13 +111,13 @@ func TestOneActiveKeyPerAlgorithm(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		s := sealer(t, kek(1))
 		first := add(t, db, s, signing.Active)
-		second, err := signing.Generate(s, signing.Active, noon)
+		second, err := signing.Generate(s, jwk.ES256, signing.Active, noon)
 		check(t, err)
 		inserted, err := signing.Insert(t.Context(), db.Writer(), second)
 		if check(t, err); inserted {
 			t.Error("a second active key was inserted")
 		}
-		if key, err := loaded(t, db, s).Active(); err != nil || key.ID != first.ID {
+		if key, err := loaded(t, db, s).Active(jwk.ES256); err != nil || key.ID != first.ID {
 			t.Errorf("active is %v, %v; want the first", key, err)
 		}
 	})
@@ -134,11 +146,11 @@ func TestRingRefusesWhatItCannotOpen(t *testing.T) {
 				active, other := add(t, db, s, signing.Active), add(t, db, s, signing.Pending)
 				ring := loaded(t, db, s)
 				test.change(t, db, active, other)
-				fresh := signing.NewRing(db.Reader(), sealer(t, test.kek))
+				fresh := &signing.Ring{Reader: db.Reader(), Sealer: sealer(t, test.kek), Timing: signing.DefaultTiming}
 				if err := fresh.Load(t.Context()); !errors.Is(err, signing.ErrSealed) || !strings.Contains(err.Error(), test.says) {
 					t.Errorf("Load: %v, want ErrSealed that says %q", err, test.says)
 				}
-				if _, err := fresh.Active(); !errors.Is(err, signing.ErrNoKey) {
+				if _, err := fresh.Active(jwk.ES256); !errors.Is(err, signing.ErrNoKey) {
 					t.Errorf("after a failed Load a key is active: %v", err)
 				}
 				if test.kek == kek(1) {
@@ -155,10 +167,10 @@ func keeps(t *testing.T, ring *signing.Ring, kid string, published int) {
 	if err := ring.Load(t.Context()); err == nil {
 		t.Error("Load succeeds")
 	}
-	if key, err := ring.Active(); err != nil || key.ID != kid {
+	if key, err := ring.Active(jwk.ES256); err != nil || key.ID != kid {
 		t.Errorf("the ring lost its key: %v, %v", key, err)
 	}
-	if n := len(ring.Published().Keys); n != published {
+	if n := len(publishedBy(t, ring)); n != published {
 		t.Errorf("the ring publishes %d keys, want %d as before", n, published)
 	}
 }
@@ -166,7 +178,7 @@ func keeps(t *testing.T, ring *signing.Ring, kid string, published int) {
 // Whoever can write to the database cannot choose what verifiers believe: a
 // changed public key is not published, active or not.
 func TestRingRefusesAChangedPublicKey(t *testing.T) {
-	stranger, err := signing.Generate(sealer(t, kek(3)), signing.Active, noon)
+	stranger, err := signing.Generate(sealer(t, kek(3)), jwk.ES256, signing.Active, noon)
 	check(t, err)
 	for name, change := range map[string]func(text string) string{
 		"another key":             func(string) string { return stranger.PublicJWK },
@@ -245,7 +257,7 @@ func TestDatabaseHoldsNoPrivateKeyInTheClear(t *testing.T) {
 
 // A ring without keys fails to load, which shows when it tries.
 func TestFollowLoadsForSigningKeysOnly(t *testing.T) {
-	ring := signing.NewRing(schematest.SQLite(t).Reader(), sealer(t, kek(1)))
+	ring := &signing.Ring{Reader: schematest.SQLite(t).Reader(), Sealer: sealer(t, kek(1)), Timing: signing.DefaultTiming}
 	for _, test := range []struct {
 		batch change.Batch
 		want  error
@@ -267,19 +279,88 @@ func TestEnsureSigningKeyMakesOne(t *testing.T) {
 		s := sealer(t, kek(1))
 		catalogue, err := policy.NewCatalogue(nil, nil)
 		check(t, err)
-		m := &manage.Manager{Database: db, Sealer: s, Policy: &policy.Policy{Catalogue: catalogue}}
+		audiences, err := policy.NewAudiences("https://booth.example.com", "", nil)
+		check(t, err)
+		m := &manage.Manager{Database: db, Sealer: s, Policy: &policy.Policy{Catalogue: catalogue, Audiences: audiences}, Signing: signing.DefaultTiming}
 		var running sync.WaitGroup
 		for range 8 {
 			running.Go(func() {
-				if err := m.EnsureSigningKey(t.Context(), manage.Operator("test")); err != nil {
-					t.Errorf("EnsureSigningKey: %v", err)
+				if err := m.EnsureSigningKeys(t.Context(), manage.Operator("test")); err != nil {
+					t.Errorf("EnsureSigningKeys: %v", err)
 				}
 			})
 		}
 		running.Wait()
 		ring := loaded(t, db, s)
-		if keys := ring.Published().Keys; len(keys) != 1 || keys[0].Algorithm != jwk.ES256 {
+		if keys := publishedBy(t, ring); len(keys) != 1 || keys[0].Algorithm != jwk.ES256 {
 			t.Errorf("published are %+v, want one key", keys)
 		}
 	})
+}
+
+// A pending key that does not open stops nothing yet, but is known as a fault and
+// not held. When it is active the ring does not load.
+func TestRingWithAPendingKeyThatDoesNotOpen(t *testing.T) {
+	db, s := schematest.SQLite(t), sealer(t, kek(1))
+	active, pending := add(t, db, s, signing.Active), add(t, db, sealer(t, "2:"+kek(2)), signing.Pending)
+	ring := loaded(t, db, s)
+	if err := ring.Fault(); !errors.Is(err, signing.ErrSealed) {
+		t.Errorf("Fault: %v, want ErrSealed", err)
+	}
+	if ring.Holds() != active.ID || len(publishedBy(t, ring)) != 2 {
+		t.Errorf("it holds %q and publishes %d keys, want the active one and both", ring.Holds(), len(publishedBy(t, ring)))
+	}
+	exec(t, db, `UPDATE signing_keys SET state = 'retiring' WHERE kid = ?`, active.ID)
+	exec(t, db, `UPDATE signing_keys SET state = 'active' WHERE kid = ?`, pending.ID)
+	keeps(t, ring, active.ID, 2)
+	exec(t, db, `UPDATE signing_keys SET state = 'removed', sealed = NULL WHERE kid = ?`, pending.ID)
+	exec(t, db, `UPDATE signing_keys SET state = 'active' WHERE kid = ?`, active.ID)
+	check(t, ring.Load(t.Context()))
+	if err := ring.Fault(); err != nil {
+		t.Errorf("the fault outlives its key: %v", err)
+	}
+}
+
+// A set that may lack a key which signs is not given out.
+func TestRingKnowsWhenItIsBehind(t *testing.T) {
+	db, s := schematest.SQLite(t), sealer(t, kek(1))
+	add(t, db, s, signing.Active)
+	ring := loaded(t, db, s)
+	grace := ring.Timing.PublishLead - ring.Timing.MinLead()
+	for _, test := range []struct {
+		since time.Duration
+		want  error
+	}{{-time.Second, nil}, {grace - time.Minute, nil}, {grace + time.Minute, signing.ErrBehind}} {
+		ring.Coherent = func() time.Time { return time.Now().Add(-test.since) }
+		if set, err := ring.Published(); !errors.Is(err, test.want) || (err == nil) != (len(set.Keys) == 1) {
+			t.Errorf("%s after the lease: %v, %d keys; want %v", test.since, err, len(set.Keys), test.want)
+		}
+	}
+}
+
+// Each algorithm has an active key of its own.
+func TestRingOfSeveralAlgorithms(t *testing.T) {
+	db, s := schematest.SQLite(t), sealer(t, kek(1))
+	want := map[string]string{}
+	for _, algorithm := range policy.Algorithms() {
+		want[algorithm] = addOf(t, db, s, algorithm, signing.Active).ID
+	}
+	ring := loaded(t, db, s)
+	for algorithm, kid := range want {
+		if key, err := ring.Active(algorithm); err != nil || key.ID != kid || key.Algorithm != algorithm {
+			t.Errorf("%s: %+v, %v", algorithm, key, err)
+		}
+		if found, public, ok := ring.Find(kid); !ok || found != algorithm || public == nil {
+			t.Errorf("Find(%s): %s, %v, %v", kid, found, public, ok)
+		}
+	}
+	if _, err := ring.Active("HS256"); !errors.Is(err, signing.ErrNoKey) {
+		t.Errorf("HS256: %v", err)
+	}
+	if _, _, ok := ring.Find("other"); ok {
+		t.Error("found a key that is not there")
+	}
+	if _, err := signing.Generate(s, "HS256", signing.Active, noon); !errors.Is(err, signing.ErrAlgorithm) {
+		t.Errorf("Generate HS256: %v", err)
+	}
 }

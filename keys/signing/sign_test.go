@@ -5,14 +5,19 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"math/big"
 	"strings"
 	"testing"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
+	"github.com/tokenbooth/tokenbooth/keys/jwk"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/policy"
 )
 
 // A token is a JWS that anyone verifies with the published key and the standard
@@ -21,13 +26,13 @@ func TestTokenVerifiesWithThePublishedKey(t *testing.T) {
 	db, s := schematest.SQLite(t), sealer(t, kek(1))
 	add(t, db, s, signing.Active)
 	ring := loaded(t, db, s)
-	key, err := ring.Active()
+	key, err := ring.Active(jwk.ES256)
 	check(t, err)
-	published := ring.Published().Keys[0]
+	published := publishedBy(t, ring)[0]
 	public, err := published.Public()
 	check(t, err)
 	for _, payload := range []string{"", "{}", `{"sub":"sa_1"}`, strings.Repeat("ü", 5000)} {
-		token, err := key.Sign([]byte(payload))
+		token, err := key.Sign(oauth.AccessTokenType, []byte(payload))
 		check(t, err)
 		parts := strings.Split(token, ".")
 		if len(parts) != 3 {
@@ -62,4 +67,34 @@ func decode(t *testing.T, part string) []byte {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(part)
 	check(t, err)
 	return b
+}
+
+// Every algorithm and typ makes tokens that verify under the published key.
+func TestEachAlgorithmAndType(t *testing.T) {
+	db, s := schematest.SQLite(t), sealer(t, kek(1))
+	for _, algorithm := range policy.Algorithms() {
+		addOf(t, db, s, algorithm, signing.Active)
+	}
+	ring := loaded(t, db, s)
+	for _, algorithm := range policy.Algorithms() {
+		key, err := ring.Active(algorithm)
+		check(t, err)
+		_, public, _ := ring.Find(key.ID)
+		for _, typ := range policy.Types() {
+			token, err := key.Sign(typ, []byte(`{"sub":"sa_1"}`))
+			check(t, err)
+			parsed, err := jwt.NewParser(jwt.WithValidMethods([]string{algorithm})).Parse(token, func(*jwt.Token) (any, error) { return public, nil })
+			if err != nil {
+				t.Errorf("%s: %v", algorithm, err)
+				continue
+			}
+			want := map[string]any{"alg": algorithm, "kid": key.ID, "typ": typ}
+			if !maps.Equal(parsed.Header, want) {
+				t.Errorf("header %v, want %v", parsed.Header, want)
+			}
+		}
+		if _, err := key.Sign("logout+jwt", []byte("{}")); err == nil {
+			t.Error("a token of another type was signed")
+		}
+	}
 }

@@ -45,7 +45,7 @@ func TestTokenHeader(t *testing.T) {
 		t.Errorf("the token has %d bytes", len(token))
 	}
 	header := part(t, strings.Split(token, ".")[0])
-	published := b.ring.Published().Keys
+	published := must(b.ring.Published()).Keys
 	if header["typ"] != "at+jwt" || header["alg"] != "ES256" || header["kid"] != published[0].ID || len(header) != 3 {
 		t.Errorf("the header is %v", header)
 	}

@@ -43,7 +43,8 @@ type options struct {
 	now      func() time.Time // nil: time.Now
 	failures quota.Rate       // zero: none is too many
 	formOnly bool
-	idle     bool      // the follower holds its lease without any SQL
+	idle     bool // the follower holds its lease without any SQL
+	coherent func() time.Time
 	trusted  []jwk.Key // whoami trusts these keys besides the ring's
 }
 
@@ -95,8 +96,8 @@ func newBooth(tb testing.TB, o options) *booth {
 	}
 	sealer := must(signing.ParseSealer(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{8}, 32))))
 	peppers := must(keys.ParsePeppers("1:" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{9}, 32))))
-	b.manager = &manage.Manager{Database: b.db, Format: b.format, Peppers: peppers, Sealer: sealer, Policy: rules, Timing: timing, Now: o.now}
-	b.check(b.manager.EnsureSigningKey(tb.Context(), operator))
+	b.manager = &manage.Manager{Database: b.db, Format: b.format, Peppers: peppers, Sealer: sealer, Policy: rules, Timing: timing, Signing: signing.DefaultTiming, Now: o.now}
+	b.check(b.manager.EnsureSigningKeys(tb.Context(), operator))
 	b.workspace = must(b.manager.CreateWorkspace(tb.Context(), operator, "Acme", ""))
 	b.start(o, timing)
 	b.active = b.key(nil)
@@ -107,7 +108,7 @@ func newBooth(tb testing.TB, o options) *booth {
 func (b *booth) start(o options, timing change.Timing) {
 	ctx := b.Context()
 	log := slog.New(slog.NewJSONHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	b.ring = signing.NewRing(b.db.Reader(), b.manager.Sealer)
+	b.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: b.manager.Sealer, Timing: signing.DefaultTiming, Coherent: o.coherent}
 	b.check(b.ring.Load(ctx))
 	follower := &change.Follower{Database: b.db, Timing: timing, Log: log}
 	b.directory = must(keys.NewDirectory(b.db.Reader(), follower.Held, 1000))
@@ -127,15 +128,31 @@ func (b *booth) start(o options, timing change.Timing) {
 		Usage:    keys.NewUsageWriter(b.db.Writer(), time.Second, log),
 		Failures: quota.NewFailures(o.failures), Now: o.now,
 	}
-	audiences := b.manager.Policy.Audiences.Names()
-	published := func() jwk.Set { return jwk.Set{Keys: append(b.ring.Published().Keys, o.trusted...)} }
+	trusts := func(ctx context.Context, kid string) (bearer.Key, error) {
+		for _, k := range o.trusted {
+			if k.ID == kid {
+				return bearer.Key{ID: kid, Algorithm: k.Algorithm, Public: must(k.Public())}, nil
+			}
+		}
+		algorithm, public, ok := b.ring.Find(kid)
+		if !ok {
+			return bearer.Key{}, bearer.ErrUnknownKey
+		}
+		return bearer.Key{ID: kid, Algorithm: algorithm, Public: public}, nil
+	}
+	verifiers := map[string]*bearer.Verifier{}
+	for _, typ := range policy.Types() {
+		if audiences := b.manager.Policy.Audiences.OfType(typ); len(audiences) > 0 {
+			verifiers[typ] = must(bearer.New(bearer.Config{
+				Issuer: b.issuer, Audience: audiences[0], OtherAudiences: audiences[1:], Type: typ,
+				Keys: bearer.KeySetFunc(trusts), Leeway: bearer.MaxLeeway, Now: o.now,
+			}))
+		}
+	}
 	handler := &endpoint.Handler{
 		Issuer: b.issuer, Policy: b.manager.Policy, Ring: b.ring, JSON: !o.formOnly, Log: log,
-		Grant: grant.NewIssuer(b.issuer, a, b.manager.Policy, b.ring),
-		Verifier: must(bearer.New(bearer.Config{
-			Issuer: b.issuer, Audience: audiences[0], OtherAudiences: audiences[1:],
-			Keys: bearer.KeySetFunc(published), Leeway: bearer.MaxLeeway, Now: o.now,
-		})),
+		Grant:     grant.NewIssuer(b.issuer, a, b.manager.Policy, b.ring),
+		Verifiers: verifiers,
 		Note: func(c echo.Context, attrs ...slog.Attr) {
 			log.LogAttrs(c.Request().Context(), slog.LevelInfo, "note", attrs...)
 		},

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -82,7 +81,7 @@ func (h *Handler) refuse(c echo.Context, err error) error {
 	if wire.Status == http.StatusUnauthorized {
 		header.Set(echo.HeaderWWWAuthenticate, `Basic realm="tokenbooth", charset="UTF-8"`)
 	}
-	setRetryAfter(header, wire.RetryAfter)
+	oauth.SetRetryAfter(header, wire.RetryAfter)
 	return writeJSON(c, wire.Status, wire)
 }
 
@@ -95,11 +94,4 @@ func (h *Handler) quotesSecret(text string) bool {
 		}
 	}
 	return false
-}
-
-// setRetryAfter rounds up: never too early.
-func setRetryAfter(header http.Header, d time.Duration) {
-	if d > 0 {
-		header.Set(echo.HeaderRetryAfter, strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10))
-	}
 }

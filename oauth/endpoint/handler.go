@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -31,13 +32,13 @@ const (
 
 // Handler answers the OAuth endpoints. All fields are required.
 type Handler struct {
-	Issuer   string // an URL without a trailing slash; it may have a path
-	Grant    *grant.Issuer
-	Policy   *policy.Policy
-	Ring     *signing.Ring
-	Verifier *bearer.Verifier
-	JSON     bool // accept JSON bodies at the token endpoint
-	Log      *slog.Logger
+	Issuer    string // an URL without a trailing slash; it may have a path
+	Grant     *grant.Issuer
+	Policy    *policy.Policy
+	Ring      *signing.Ring
+	Verifiers map[string]*bearer.Verifier // of each audience's tokens, by their typ
+	JSON      bool                        // accept JSON bodies at the token endpoint
+	Log       *slog.Logger
 
 	// Note attaches facts about a request to its log line.
 	Note func(echo.Context, ...slog.Attr)
@@ -115,9 +116,9 @@ func writeBody(c echo.Context, status int, contentType string, body []byte) erro
 	return c.Blob(status, contentType, body)
 }
 
-// writePublic writes a document that anyone may read and keep for five minutes
-// (RFC 9111, Fetch §3.2): the same bytes have the same ETag.
-func writePublic(c echo.Context, contentType string, document any) error {
+// writePublic writes a document that anyone may read and keep for as long as
+// maxAge says (RFC 9111, Fetch §3.2): the same bytes have the same ETag.
+func writePublic(c echo.Context, contentType string, maxAge time.Duration, document any) error {
 	body, err := json.Marshal(document)
 	if err != nil {
 		return fmt.Errorf("answer: %w", err)
@@ -125,7 +126,7 @@ func writePublic(c echo.Context, contentType string, document any) error {
 	sum := sha256.Sum256(body)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 	header := c.Response().Header()
-	header.Set(echo.HeaderCacheControl, "public, max-age=300")
+	header.Set(echo.HeaderCacheControl, fmt.Sprintf("public, max-age=%d", int64(maxAge/time.Second)))
 	header.Set(echo.HeaderAccessControlAllowOrigin, "*")
 	header.Set("ETag", tag)
 	if matches(c.Request().Header.Get("If-None-Match"), tag) {

@@ -1,7 +1,9 @@
 package endpoint
 
 import (
+	"net/http"
 	"slices"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -9,9 +11,15 @@ import (
 	"github.com/tokenbooth/tokenbooth/oauth"
 )
 
+const metadataMaxAge = 5 * time.Minute
+
 // metadata answers RFC 8414 and OpenID discovery with the same document.
 func (h *Handler) metadata(c echo.Context) error {
-	return writePublic(c, echo.MIMEApplicationJSON, oauth.Metadata{
+	published, err := h.Ring.Published()
+	if err != nil {
+		return h.withhold(c, err)
+	}
+	return writePublic(c, echo.MIMEApplicationJSON, metadataMaxAge, oauth.Metadata{
 		Issuer:                   h.Issuer,
 		TokenEndpoint:            h.Issuer + LoginPath,
 		JWKSURI:                  h.Issuer + JWKSPath,
@@ -20,13 +28,29 @@ func (h *Handler) metadata(c echo.Context) error {
 		GrantTypesSupported:      []string{oauth.GrantClientCredentials},
 		TokenEndpointAuthMethods: []string{oauth.ClientSecretPost, oauth.ClientSecretBasic},
 		SubjectTypes:             []string{"public"},
-		IDTokenSigningAlgorithms: algorithms(h.Ring.Published()),
+		IDTokenSigningAlgorithms: algorithms(published),
 	})
 }
 
-// jwks answers with the published keys (RFC 7517 §5, §8.5).
+// jwks answers with the published keys (RFC 7517 §5, §8.5). Their max-age is what
+// the rotation of signing keys relies on. A set that may lack a key is not given
+// out: verifiers do better with the one that they have.
 func (h *Handler) jwks(c echo.Context) error {
-	return writePublic(c, "application/jwk-set+json", h.Ring.Published())
+	published, err := h.Ring.Published()
+	if err != nil {
+		return h.withhold(c, err)
+	}
+	return writePublic(c, "application/jwk-set+json", h.Ring.Timing.MaxAge, published)
+}
+
+// withhold answers that the keys are not known well enough to be given out.
+func (h *Handler) withhold(c echo.Context, err error) error {
+	h.Log.ErrorContext(c.Request().Context(), "the signing keys are not given out", "error", err)
+	header := c.Response().Header()
+	header.Set(echo.HeaderCacheControl, "no-store")
+	oauth.SetRetryAfter(header, retrySoon())
+	return writeJSON(c, http.StatusServiceUnavailable,
+		oauth.Errorf(oauth.TemporarilyUnavailable, "This replica may lack a key: go on with the keys that you have, and ask again shortly."))
 }
 
 func algorithms(set jwk.Set) []string {

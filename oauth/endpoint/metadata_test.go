@@ -94,7 +94,7 @@ func TestJWKS(t *testing.T) {
 			t.Errorf("key %d is %v", i, k)
 		}
 		seen[k["kid"]] = true
-		if published := b.ring.Published().Keys[i]; k["kid"] != published.Thumbprint() {
+		if published := must(b.ring.Published()).Keys[i]; k["kid"] != published.Thumbprint() {
 			t.Errorf("kid %s is not the thumbprint", k["kid"])
 		}
 		for _, private := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func presented(header http.Header) (string, error) {
 // tokenIdentity verifies a token, and against what is known of its key, owner
 // and workspace now: an older generation is denied whatever its iat.
 func (h *Handler) tokenIdentity(ctx context.Context, token string) (identity, error) {
-	claims, err := h.Verifier.Verify(ctx, token)
+	claims, err := h.verifier(token).Verify(ctx, token)
 	if err != nil {
 		return identity{}, err
 	}
@@ -96,6 +97,21 @@ func (h *Handler) tokenIdentity(ctx context.Context, token string) (identity, er
 		Workspace: claims.Workspace, WorkspaceID: claims.WorkspaceID, Subject: claims.Subject,
 		ClientID: claims.ClientID, Scope: claims.Scope, ExpiresAt: &expiry,
 	}, nil
+}
+
+// verifier is the one for the typ that a token claims to have. Whether it has the
+// right one is for the verifier to say.
+func (h *Handler) verifier(token string) *bearer.Verifier {
+	head, _, _ := strings.Cut(token[:min(len(token), bearer.MaxTokenLength)], ".")
+	text, _ := base64.RawURLEncoding.DecodeString(head)
+	var header struct {
+		Type string `json:"typ"`
+	}
+	_ = json.Unmarshal(text, &header)
+	if v, ok := h.Verifiers[header.Type]; ok {
+		return v
+	}
+	return h.Verifiers[oauth.AccessTokenType]
 }
 
 func (h *Handler) keyIdentity(c echo.Context, secret string) (identity, error) {
@@ -131,45 +147,17 @@ func (h *Handler) challenge(c echo.Context, err error) error {
 	if wire.Status >= http.StatusInternalServerError {
 		h.Log.ErrorContext(c.Request().Context(), "whoami failed", "error", err)
 	}
-	header := c.Response().Header()
-	if wire.Status == http.StatusUnauthorized || wire.Code == oauth.InvalidRequest {
-		header.Set(echo.HeaderWWWAuthenticate, bearerChallenge(wire))
-	}
-	setRetryAfter(header, wire.RetryAfter)
+	wire.SetHeaders(c.Response().Header(), realm)
 	return writeProblem(c, wire)
 }
 
-func bearerChallenge(e *oauth.Error) string {
-	challenge := `Bearer realm="tokenbooth"`
-	if e.Code != "" {
-		challenge += fmt.Sprintf(`, error="%s", error_description="%s"`, e.Code, e.Description)
-	}
-	return challenge
-}
-
-// problem is the error form of the resources (RFC 9457), which clients of the
-// "success and error" convention can read too.
-type problem struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail"`
-	RequestID string `json:"request_id,omitempty"`
-	Success   bool   `json:"success"`
-	Error     string `json:"error"`
-}
+// realm is where our credentials are good (RFC 9110 §11.5).
+const realm = "tokenbooth"
 
 func writeProblem(c echo.Context, e *oauth.Error) error {
-	detail := e.Description
-	if detail == "" {
-		detail = "Something went wrong on our side."
-	}
-	body, err := json.Marshal(problem{
-		Type: "about:blank", Title: http.StatusText(e.Status), Status: e.Status, Detail: detail,
-		RequestID: c.Response().Header().Get("Request-Id"), Error: detail,
-	})
+	body, err := json.Marshal(e.Problem(c.Response().Header().Get("Request-Id")))
 	if err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
-	return writeBody(c, e.Status, "application/problem+json", body)
+	return writeBody(c, e.Status, oauth.ProblemType, body)
 }

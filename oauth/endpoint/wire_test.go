@@ -61,7 +61,7 @@ func TestWire(t *testing.T) {
 
 // fixtures makes a key in each state, and names what the files may speak of.
 func (b *booth) fixtures() map[string]string {
-	names := map[string]string{"workspace_id": string(b.workspace.ID), "kid": b.ring.Published().Keys[0].ID}
+	names := map[string]string{"workspace_id": string(b.workspace.ID), "kid": must(b.ring.Published()).Keys[0].ID}
 	earlier := *b.manager
 	earlier.Now = clock(noon.Add(-2 * time.Hour))
 	expiring := func(n *manage.NewKey) { n.ExpiresAt = noon.Add(-time.Hour) }
@@ -81,7 +81,7 @@ func (b *booth) fixtures() map[string]string {
 	names["basic"] = encode(names["active_id"] + ":" + names["active_secret"])
 	names["basic_wrong"] = encode(names["active_id"] + ":" + names["wrong_secret"])
 	names["cut_secret"] = names["active_secret"][:70]
-	key := b.ring.Published().Keys[0]
+	key := must(b.ring.Published()).Keys[0]
 	names["x"], names["y"] = key.X, key.Y
 	names["subject"] = b.active.OwnerID()
 	names["token"] = b.token(b.active)

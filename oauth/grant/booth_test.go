@@ -2,6 +2,7 @@ package grant_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"log/slog"
 	"net/netip"
@@ -61,8 +62,8 @@ func newBooth(t *testing.T) *booth {
 		Audiences: must(policy.NewAudiences(issuerName, audience, []policy.Audience{{Name: audience}}))(t),
 		TokenTTL:  10 * time.Minute,
 	}
-	b.manager = &manage.Manager{Database: b.db, Format: format, Peppers: peppers, Sealer: sealer, Policy: p, Now: b.now}
-	b.ring = signing.NewRing(b.db.Reader(), sealer)
+	b.manager = &manage.Manager{Database: b.db, Format: format, Peppers: peppers, Sealer: sealer, Policy: p, Signing: signing.DefaultTiming, Now: b.now}
+	b.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: sealer, Timing: signing.DefaultTiming}
 	directory := must(keys.NewDirectory(b.db.Reader(), func() bool { b.lookup(); return b.cached.Load() }, 100))(t)
 	b.Issuer = grant.NewIssuer(issuerName, &grant.Authenticator{
 		Format: format, Peppers: peppers, Directory: directory,
@@ -78,12 +79,20 @@ func newBooth(t *testing.T) *booth {
 // open makes the first signing key and returns who verifies its tokens.
 func (b *booth) open(t *testing.T) *bearer.Verifier {
 	t.Helper()
-	check(t, b.manager.EnsureSigningKey(t.Context(), operator))
+	check(t, b.manager.EnsureSigningKeys(t.Context(), operator))
 	check(t, b.ring.Load(t.Context()))
 	return must(bearer.New(bearer.Config{
 		Issuer: issuerName, Audience: audience, OtherAudiences: []string{issuerName},
-		Keys: bearer.KeySetFunc(b.ring.Published), Now: b.now,
+		Keys: bearer.KeySetFunc(b.find), Now: b.now,
 	}))(t)
+}
+
+func (b *booth) find(_ context.Context, kid string) (bearer.Key, error) {
+	algorithm, public, ok := b.ring.Find(kid)
+	if !ok {
+		return bearer.Key{}, bearer.ErrUnknownKey
+	}
+	return bearer.Key{ID: kid, Algorithm: algorithm, Public: public}, nil
 }
 
 func (b *booth) now() time.Time         { return *b.clock.Load() }

@@ -15,6 +15,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/keys/jwk"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
@@ -192,7 +193,7 @@ func TestManagerNeedsADecidedExchange(t *testing.T) {
 	b.open(t)
 	k, other := b.key(t, manage.NewKey{}), b.key(t, manage.NewKey{})
 	client := must(b.Authenticate(t.Context(), right(k), home))(t)
-	decided := grant.Decided(t.Context(), client, right(k).Secret, policy.Grant{Audience: []string{audience}, TTL: time.Minute})
+	decided := grant.Decided(t.Context(), client, right(k).Secret, policy.Grant{Audience: []string{audience}, Form: policy.Form{Algorithm: jwk.ES256, Type: oauth.AccessTokenType}, TTL: time.Minute})
 	for _, c := range []struct {
 		name        string
 		ctx         context.Context

@@ -90,7 +90,8 @@ func (i *Issuer) run(ctx context.Context, e exchange) (string, error) {
 
 // sign makes the token of a decided exchange (RFC 9068 §2).
 func (i *Issuer) sign(e *exchange) (string, error) {
-	key, err := i.ring.Active()
+	form := e.grant.Form
+	key, err := i.ring.Active(form.Algorithm)
 	if err != nil {
 		return "", err
 	}
@@ -112,5 +113,13 @@ func (i *Issuer) sign(e *exchange) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("claims: %w", err)
 	}
-	return key.Sign(payload)
+	return key.Sign(form.Type, withClaims(payload, form.Claims))
+}
+
+// withClaims adds members to a JSON object that has some.
+func withClaims(object []byte, members string) []byte {
+	if members == "" {
+		return object
+	}
+	return append(append(append(object[:len(object)-1], ','), members...), '}')
 }

@@ -2,7 +2,10 @@ package change
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -11,8 +14,10 @@ import (
 // holder is one row of the lease table.
 type holder struct {
 	ID       string `db:"id"`
+	Host     string `db:"host"`
 	Renewals int64  `db:"renewals"`
 	Acked    int64  `db:"acked_seq"`
+	Holds    string `db:"holds"`
 }
 
 // seen is a holder and when, by our clock, its counter last moved.
@@ -30,48 +35,79 @@ type seen struct {
 // for once. A replica that registers meanwhile reads the log after it has, so it
 // is not waited for.
 func Await(ctx context.Context, db Database, seq int64, timing Timing) error {
+	waiting, err := await(ctx, db, timing, func(h holder) bool { return h.Acked >= seq })
+	if ctx.Err() != nil && len(waiting) > 0 {
+		return fmt.Errorf("waiting for %d replicas to take in change %d: %w", len(waiting), seq, ctx.Err())
+	}
+	return err
+}
+
+// ErrNotHeld means that some replica lives and does not hold what was asked for.
+var ErrNotHeld = errors.New("not every replica holds it")
+
+// AwaitHeld returns once every replica reports to hold something (Follower.Holds)
+// or has lost its lease. After two leases it gives up with ErrNotHeld, which
+// names the replicas.
+func AwaitHeld(ctx context.Context, db Database, word string, timing Timing) error {
+	limited, cancel := context.WithTimeout(ctx, 2*timing.Lease)
+	defer cancel()
+	waiting, err := await(limited, db, timing, func(h holder) bool { return slices.Contains(strings.Fields(h.Holds), word) })
+	if limited.Err() == nil || len(waiting) == 0 {
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: %s", ErrNotHeld, strings.Join(waiting, ", "))
+}
+
+// await returns once every replica is done or has lost its lease. When ctx ends
+// it returns its error with the hosts that were waited for last.
+func await(ctx context.Context, db Database, timing Timing, done func(holder) bool) (waiting []string, err error) {
 	observed := map[string]seen{}
 	for first := true; ; first = false {
-		pending, err := behind(ctx, db.Reader(), seq)
+		found, err := holders(ctx, db.Reader())
 		if err != nil {
-			return err
+			return waiting, err
 		}
 		now := time.Now()
-		waiting := 0
-		for _, h := range pending {
+		waiting = nil
+		for _, h := range found {
+			if done(h) {
+				continue
+			}
 			s, known := observed[h.ID]
 			if !known && !first {
 				continue
 			}
 			if !known || s.renewals != h.Renewals {
 				observed[h.ID] = seen{h.Renewals, now}
-				waiting++
+				waiting = append(waiting, h.Host)
 				continue
 			}
 			if now.Sub(s.since) <= timing.Lease {
-				waiting++
+				waiting = append(waiting, h.Host)
 				continue
 			}
 			remove(ctx, db.Writer(), h)
 		}
-		if waiting == 0 {
-			return nil
+		if len(waiting) == 0 {
+			return nil, nil
 		}
 		select {
 		case <-time.After(timing.Renewal / 10):
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %d replicas to take in change %d: %w", waiting, seq, ctx.Err())
+			return waiting, ctx.Err()
 		}
 	}
 }
 
-func behind(ctx context.Context, q sqlx.ExtContext, seq int64) ([]holder, error) {
-	var pending []holder
-	err := sqlx.SelectContext(ctx, q, &pending, `SELECT id, renewals, acked_seq FROM replicas WHERE acked_seq < ?`, seq)
-	if err != nil {
+func holders(ctx context.Context, q sqlx.ExtContext) ([]holder, error) {
+	var found []holder
+	if err := sqlx.SelectContext(ctx, q, &found, `SELECT id, host, renewals, acked_seq, holds FROM replicas`); err != nil {
 		return nil, fmt.Errorf("read the lease-holders: %w", err)
 	}
-	return pending, nil
+	return found, nil
 }
 
 // remove deletes a dead holder's row, unless it moved after all. Failing to is

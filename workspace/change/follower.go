@@ -40,6 +40,10 @@ type Follower struct {
 	// it unacknowledged: the whole batch comes again with the next renewal.
 	OnChange []func(context.Context, Batch) error
 
+	// Holds is what this replica reports of itself with each renewal: words
+	// separated by spaces (AwaitHeld). May be nil.
+	Holds func() string
+
 	id      string
 	applied atomic.Int64
 	until   atomic.Pointer[time.Time] // the lease's end, with a monotonic reading
@@ -94,6 +98,15 @@ func (f *Follower) tick(ctx context.Context) {
 func (f *Follower) Held() bool {
 	until, now := f.until.Load(), time.Now()
 	return until != nil && now.Before(*until) && now.Round(0).Before(until.Round(0))
+}
+
+// Until is when the lease ends or ended, by the wall clock; zero if none is held
+// after Run has ended or before Start.
+func (f *Follower) Until() time.Time {
+	if until := f.until.Load(); until != nil {
+		return until.Round(0)
+	}
+	return time.Time{}
 }
 
 // Applied is the newest change that the caches have taken in.
@@ -151,8 +164,12 @@ func (f *Follower) register(ctx context.Context) error {
 // acknowledge renews the lease in the table. It reports false when the row is
 // gone.
 func (f *Follower) acknowledge(ctx context.Context, seq int64) (known bool, err error) {
+	var holds string
+	if f.Holds != nil {
+		holds = f.Holds()
+	}
 	result, err := f.Database.Writer().ExecContext(ctx,
-		`UPDATE replicas SET renewals = renewals + 1, acked_seq = ?, renewed_at = ? WHERE id = ?`, seq, workspace.At(f.Now()), f.id)
+		`UPDATE replicas SET renewals = renewals + 1, acked_seq = ?, holds = ?, renewed_at = ? WHERE id = ?`, seq, holds, workspace.At(f.Now()), f.id)
 	if err != nil {
 		return false, fmt.Errorf("renew the lease: %w", err)
 	}

@@ -24,6 +24,14 @@ func Lock(ctx context.Context, tx sqlx.ExtContext) (seq int64, err error) {
 	return seq, nil
 }
 
+// Newest is the number of the newest change that is committed.
+func Newest(ctx context.Context, q sqlx.ExtContext) (seq int64, err error) {
+	if err := sqlx.GetContext(ctx, q, &seq, `SELECT seq FROM change_counter WHERE id = 1`); err != nil {
+		return 0, fmt.Errorf("read the change number: %w", err)
+	}
+	return seq, nil
+}
+
 // Record logs what the change with that number touched: IDs of keys, service
 // accounts, users, workspaces or signing keys.
 func Record(ctx context.Context, tx sqlx.ExtContext, seq int64, at workspace.Time, subjects ...string) error {
@@ -59,9 +67,9 @@ type row struct {
 // is read first, so what it reports as newest is in the log that follows.
 func since(ctx context.Context, q sqlx.ExtContext, applied int64) (Batch, error) {
 	batch := Batch{Subjects: map[string]bool{}, Complete: true}
-	err := sqlx.GetContext(ctx, q, &batch.Seq, `SELECT seq FROM change_counter WHERE id = 1`)
-	if err != nil {
-		return Batch{}, fmt.Errorf("read the change number: %w", err)
+	var err error
+	if batch.Seq, err = Newest(ctx, q); err != nil {
+		return Batch{}, err
 	}
 	if batch.Seq == applied {
 		return batch, nil

@@ -79,7 +79,7 @@ func newManager(t testing.TB, db *schema.DB, now func() time.Time) *manage.Manag
 	return &manage.Manager{
 		Database: db, Format: format, Peppers: peppers, Sealer: sealer, Now: now,
 		Policy: &policy.Policy{Catalogue: catalogue, Audiences: audiences, TokenTTL: 10 * time.Minute},
-		Timing: change.Timing{Lease: 50 * time.Millisecond, Renewal: 10 * time.Millisecond},
+		Timing: change.Timing{Lease: 50 * time.Millisecond, Renewal: 10 * time.Millisecond}, Signing: signing.DefaultTiming,
 	}
 }
 

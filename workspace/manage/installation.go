@@ -8,27 +8,9 @@ import (
 	"maps"
 
 	"github.com/tokenbooth/tokenbooth/keys"
-	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
-
-// EnsureSigningKey makes a signing key if none is active. Several replicas may
-// call it at once: one key comes of it.
-func (m *Manager) EnsureSigningKey(ctx context.Context, by Caller) error {
-	return m.do(ctx, by, operation{need: "organization:update"}, func(ctx context.Context, u *unit) error {
-		key, err := signing.Generate(u.Sealer, signing.Active, u.now)
-		if err != nil {
-			return err
-		}
-		made, err := signing.Insert(ctx, u.tx, key)
-		if err != nil || !made {
-			return err
-		}
-		u.record("signing_key.create", "", signing.Subject(key.ID), map[string]any{"alg": key.Algorithm, "state": key.State})
-		return nil
-	})
-}
 
 // MarkInstallation says what made the database, the first time it is called;
 // later calls change nothing. Only the operator may.

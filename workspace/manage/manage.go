@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type Manager struct {
 	Sealer   *signing.Sealer
 	Policy   *policy.Policy
 	Timing   change.Timing    // of the replicas' leases; zero: change.DefaultTiming
+	Signing  signing.Timing   // of the rotation of signing keys
 	Now      func() time.Time // zero: time.Now
 }
 
@@ -106,15 +108,13 @@ func (u *unit) finish(ctx context.Context, seq int64) error {
 var ErrPending = errors.New("committed, but not yet confirmed by every replica")
 
 func (m *Manager) await(ctx context.Context, seq int64) error {
-	timing := m.Timing
-	if timing == (change.Timing{}) {
-		timing = change.DefaultTiming
-	}
-	if err := change.Await(ctx, m.Database, seq, timing); err != nil {
+	if err := change.Await(ctx, m.Database, seq, m.timing()); err != nil {
 		return fmt.Errorf("%w: %w", ErrPending, err)
 	}
 	return nil
 }
+
+func (m *Manager) timing() change.Timing { return cmp.Or(m.Timing, change.DefaultTiming) }
 
 func (m *Manager) now() time.Time {
 	if m.Now == nil {

@@ -63,7 +63,7 @@ func inInstallation(h *house) []attempt {
 			_, err := h.CreateUser(ctx, by, workspace.Unique()+"@example.com", true)
 			return err
 		}},
-		{"make a signing key", func(ctx context.Context, by manage.Caller) error { return h.EnsureSigningKey(ctx, by) }},
+		{"make a signing key", func(ctx context.Context, by manage.Caller) error { return h.EnsureSigningKeys(ctx, by) }},
 		{"mark the installation", func(ctx context.Context, by manage.Caller) error {
 			return h.MarkInstallation(ctx, by, workspace.Installation{Fingerprints: "{}"})
 		}},

@@ -64,7 +64,7 @@ func useCases(key manage.Issued) []useCase {
 			return string(h.ws), string(h.ws), h.SuspendWorkspace(ctx, operator, h.ws)
 		}},
 		{"signing_key.create", false, func(ctx context.Context, h *house) (string, string, error) {
-			err := h.EnsureSigningKey(ctx, operator)
+			err := h.EnsureSigningKeys(ctx, operator)
 			if published, _ := signing.Published(context.WithoutCancel(ctx), h.Database.Reader()); len(published) == 1 {
 				return audit.Instance, signing.Subject(published[0].ID), err
 			}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenbooth/tokenbooth/keys/jwk"
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/manage"
+)
+
+func newSigningKeysCommand(env *environment) *cobra.Command {
+	command := &cobra.Command{
+		Use:   "signing-keys",
+		Short: "List and rotate the keys that sign tokens",
+		Long: `Signing-keys shows and changes the keys that sign tokens. It works on the
+configured database itself, so it is for the operator on the host; running
+servers take changes in at once.
+
+Servers rotate these keys on their own. A key is
+
+    pending   published, so that verifiers fetch it; it does not sign yet
+    active    it signs; there is one for each algorithm
+    retiring  published while tokens that it signed may be good
+    removed   its private part is destroyed`,
+		Example: `$ tokenbooth signing-keys list
+$ tokenbooth signing-keys rotate
+$ tokenbooth signing-keys rotate --emergency --yes`,
+	}
+	command.AddCommand(newSigningKeysListCommand(env), newSigningKeysRotateCommand(env), newSigningKeysRetireCommand(env))
+	return command
+}
+
+// withManager runs f on the configured database.
+func withManager(ctx context.Context, env *environment, f func(*backend) error) error {
+	config, err := env.loadConfig()
+	if err != nil {
+		return err
+	}
+	b, err := openBackend(ctx, config, newLog(env.stderr, config))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = b.close() }()
+	err = f(b)
+	switch {
+	case errors.Is(err, workspace.ErrNotFound), errors.Is(err, workspace.ErrConflict), errors.Is(err, manage.ErrNeeded):
+		return exitWith(exitNotFound, err, "`tokenbooth signing-keys list` shows the keys and their times")
+	case errors.Is(err, manage.ErrPending):
+		return exitWith(exitRetry, err, "run the same command again: it goes on from there")
+	}
+	return err
+}
+
+func newSigningKeysListCommand(env *environment) *cobra.Command {
+	var all, asJSON bool
+	command := &cobra.Command{
+		Use:   "list [--all] [--json]",
+		Short: "Show the signing keys and what happens to them next",
+		Long:  `List shows the published signing keys, oldest first, and what happens to each next.`,
+		Example: `$ tokenbooth signing-keys list
+$ tokenbooth signing-keys list --all --json | jq -r '.[].kid'`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return withManager(c.Context(), env, func(b *backend) error {
+				read := signing.Published
+				if all {
+					read = signing.All
+				}
+				stored, err := read(c.Context(), b.db.Reader())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(env, describeKeys(stored, b.manager.Signing))
+				}
+				return printKeys(env, describeKeys(stored, b.manager.Signing))
+			})
+		},
+	}
+	command.Flags().BoolVar(&all, "all", false, "show the removed keys too")
+	command.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	return command
+}
+
+// signingKey is how a key is shown. Times that have not come are null.
+type signingKey struct {
+	ID          string         `json:"kid"`
+	Algorithm   string         `json:"alg"`
+	State       signing.State  `json:"state"`
+	CreatedAt   workspace.Time `json:"created_at"`
+	PublishedAt workspace.Time `json:"published_at"`
+	ActivatedAt workspace.Time `json:"activated_at"`
+	RetiredAt   workspace.Time `json:"retired_at"`
+	NeededUntil workspace.Time `json:"needed_until"`
+	RemovedAt   workspace.Time `json:"removed_at"`
+	Next        string         `json:"next"`
+}
+
+func describeKeys(stored []signing.Stored, timing signing.Timing) []signingKey {
+	described := []signingKey{}
+	for _, k := range stored {
+		described = append(described, signingKey{
+			ID: k.ID, Algorithm: k.Algorithm, State: k.State, CreatedAt: k.CreatedAt, PublishedAt: k.PublishedAt, ActivatedAt: k.ActivatedAt,
+			RetiredAt: k.RetiredAt, NeededUntil: k.NeededUntil, RemovedAt: k.RemovedAt, Next: nextStep(k, timing),
+		})
+	}
+	return described
+}
+
+// nextStep says what happens to a key next, and when.
+func nextStep(k signing.Stored, timing signing.Timing) string {
+	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	switch {
+	case k.State == signing.Pending && k.PublishedAt.IsZero():
+		return "waits until every server publishes it"
+	case k.State == signing.Pending:
+		return "signs from " + at(k.PublishedAt.Add(timing.PublishLead))
+	case k.State == signing.Active:
+		return "is replaced about " + at(k.ActivatedAt.Add(timing.RotateEvery))
+	case k.State == signing.Retiring && k.NeededUntil.IsZero():
+		return "waits until no server signs with it"
+	case k.State == signing.Retiring:
+		removed := k.RetiredAt.Add(timing.Retain)
+		if removed.Before(k.NeededUntil.Time) {
+			removed = k.NeededUntil.Time
+		}
+		return "is removed about " + at(removed)
+	}
+	return "was removed at " + at(k.RemovedAt.Time)
+}
+
+func printKeys(env *environment, described []signingKey) error {
+	w := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "KID\tALG\tSTATE\tNEXT")
+	for _, k := range described {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.ID, k.Algorithm, k.State, k.Next)
+	}
+	return w.Flush()
+}
+
+func newSigningKeysRotateCommand(env *environment) *cobra.Command {
+	var algorithm string
+	var emergency, yes bool
+	command := &cobra.Command{
+		Use:   "rotate [--algorithm ALG] [--emergency [--yes]]",
+		Short: "Replace the key that signs",
+		Long: `Rotate publishes the successor of the active key. It signs after
+signing.publish_lead, when every verifier can have fetched it; a server has to run
+for that. Nothing breaks. Run again meanwhile, it changes nothing.
+
+With --emergency every published key, or those of one algorithm, is distrusted at
+once and destroyed, and new keys sign at once. That is for keys that somebody else
+may have. It breaks things for some minutes: without --yes it only says which.`,
+		Example: `$ tokenbooth signing-keys rotate
+$ tokenbooth signing-keys rotate --algorithm RS256
+$ tokenbooth signing-keys rotate --emergency --yes`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if algorithm != "" && !slices.Contains(policy.Algorithms(), algorithm) {
+				return usagef(c, "--algorithm: %q is none of %s", algorithm, strings.Join(policy.Algorithms(), ", "))
+			}
+			if yes && !emergency {
+				return usagef(c, "--yes belongs to --emergency: an ordinary rotation breaks nothing")
+			}
+			return withManager(c.Context(), env, func(b *backend) error {
+				if emergency {
+					return replaceKeys(c, env, b, algorithm, yes)
+				}
+				return rotateKey(c, env, b, algorithm)
+			})
+		},
+	}
+	command.Flags().StringVar(&algorithm, "algorithm", "", "the `ALG` whose key is replaced: "+strings.Join(policy.Algorithms(), ", ")+" (default ES256; with --emergency all)")
+	command.Flags().BoolVar(&emergency, "emergency", false, "distrust the present keys at once")
+	command.Flags().BoolVar(&yes, "yes", false, "do it: I know what breaks")
+	return command
+}
+
+func rotateKey(c *cobra.Command, env *environment, b *backend, algorithm string) error {
+	if algorithm == "" {
+		algorithm = jwk.ES256
+	}
+	next, from, err := b.manager.RotateSigningKey(c.Context(), manage.Operator(operatorName()), algorithm)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.stdout, "%s is published since %s and signs from %s on.\n",
+		next.ID, next.PublishedAt.Format(time.RFC3339), from.UTC().Format(time.RFC3339))
+	return err
+}
+
+// replaceKeys is the emergency. What breaks is said before and after.
+func replaceKeys(c *cobra.Command, env *environment, b *backend, algorithm string, yes bool) error {
+	algorithms := []string{algorithm}
+	present, err := signing.Published(c.Context(), b.db.Reader())
+	if err != nil {
+		return err
+	}
+	if algorithm == "" {
+		algorithms = algorithmsOf(present)
+	}
+	fmt.Fprint(env.stderr, consequences(b))
+	if !yes {
+		return usagef(c, "nothing was changed: add --yes to distrust every published key of %s", strings.Join(algorithms, ", "))
+	}
+	old, fresh, err := b.manager.ReplaceSigningKeys(c.Context(), manage.Operator(operatorName()), algorithms)
+	for _, k := range old {
+		fmt.Fprintf(env.stdout, "distrusted  %s  %s\n", k.ID, k.Algorithm)
+	}
+	for _, k := range fresh {
+		fmt.Fprintf(env.stdout, "signs now   %s  %s\n", k.ID, k.Algorithm)
+	}
+	return err
+}
+
+func algorithmsOf(stored []signing.Stored) []string {
+	var found []string
+	for _, k := range stored {
+		found = append(found, k.Algorithm)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// consequences says what an emergency rotation breaks, and for how long.
+func consequences(b *backend) string {
+	t := b.manager.Signing
+	return fmt.Sprintf(`What an emergency rotation breaks, and for how long:
+  - Tokens that were issued before: services refuse them as soon as they fetch the
+    keys again, which is at most %[1]s for those that keep to max-age. Until then,
+    and for tokens that live up to %[2]s (at most %[3]s) in verifiers that keep keys
+    for longer, the old keys still count. Automation that fails with 401 has to
+    fetch a new token; most does so when its token is due.
+  - New tokens: a service refuses them until it has fetched the new keys. oauth/bearer
+    and other verifiers that fetch at an unknown kid do so at once; others within
+    their cache time: %[1]s by max-age, 10 min (Envoy), 20 min (Istio), 2 h (AWS API
+    Gateway), up to 12 h (ASP.NET).
+  - Verifiers with a key set in a file (PostgREST, Kong) refuse every new token until
+    you replace the file: tokenbooth jwks --out FILE.
+`, shortDuration(t.MaxAge), shortDuration(b.config.Tokens.TTL), shortDuration(t.TokenTTL))
+}
+
+func newSigningKeysRetireCommand(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "retire KID",
+		Short: "Remove a key as early as nobody is harmed",
+		Long: `Retire removes a pending key, which has never signed, at once; and a retiring key
+when no token that it signed can be good any more. It refuses before that, and says
+when it will be. The active key is refused as long as audiences are configured with
+its algorithm: rotate it. A KID that begins with a hyphen goes after --.`,
+		Example: `$ tokenbooth signing-keys retire bkFA2exmfQtjW1GZqm1Sod3jsl4pJSZ9YeOnbZJlsNM
+$ tokenbooth signing-keys retire -- -kFA2exmfQtjW1GZqm1Sod3jsl4pJSZ9YeOnbZJlsNM`,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef(c, "name one key by its KID; `tokenbooth signing-keys list` shows them")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			return withManager(c.Context(), env, func(b *backend) error {
+				key, err := b.manager.RetireSigningKey(c.Context(), manage.Operator(operatorName()), args[0])
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(env.stdout, "%s is %s; it %s.\n", key.ID, key.State, nextStep(key, b.manager.Signing))
+				return err
+			})
+		},
+	}
+}

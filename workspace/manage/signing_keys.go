@@ -1,0 +1,349 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/change"
+)
+
+// The rotation of signing keys: publish the next one, wait until every verifier
+// can have it, sign with it, wait until no token needs the one before, remove
+// that. Any replica may take any step, several may try at once, and each step
+// stands in the database before it counts, so that whoever comes next goes on
+// from there.
+
+// ErrNeeded means that a signing key cannot go: it signs, or a token that it
+// signed may still be good.
+var ErrNeeded = errors.New("the signing key is still needed")
+
+var tending = operation{need: "organization:update"}
+
+// EnsureSigningKeys makes an active key for each algorithm that some audience is
+// configured with and that has none. Several replicas may call it at once: one
+// key comes of it.
+func (m *Manager) EnsureSigningKeys(ctx context.Context, by Caller) error {
+	present, err := signing.Published(ctx, m.Database.Reader())
+	if err != nil {
+		return err
+	}
+	for _, algorithm := range m.Policy.Audiences.Algorithms() {
+		if keyIn(present, algorithm, signing.Active) != nil {
+			continue
+		}
+		if err := m.addSigningKey(ctx, by, algorithm, signing.Active); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addSigningKey makes a key unless the algorithm has one in that state.
+func (m *Manager) addSigningKey(ctx context.Context, by Caller, algorithm string, state signing.State) error {
+	key, err := signing.Generate(m.Sealer, algorithm, state, workspace.At(m.now()))
+	if err != nil {
+		return err
+	}
+	return m.do(ctx, by, tending, func(ctx context.Context, u *unit) error {
+		made, err := signing.Insert(ctx, u.tx, key)
+		if made {
+			u.recordKey("create", key, nil)
+		}
+		return err
+	})
+}
+
+// RotateSigningKey begins to replace the active key of an algorithm: its
+// successor is published, and signs as soon as every verifier can have it. When
+// one is pending already, that is the one. It returns the pending key and when it
+// may sign.
+func (m *Manager) RotateSigningKey(ctx context.Context, by Caller, algorithm string) (next signing.Stored, from time.Time, err error) {
+	present, err := signing.Published(ctx, m.Database.Reader())
+	if err != nil {
+		return next, from, err
+	}
+	if keyIn(present, algorithm, signing.Active) == nil {
+		return next, from, fmt.Errorf("%w: no key signs with %s, so there is none to replace", workspace.ErrNotFound, algorithm)
+	}
+	if keyIn(present, algorithm, signing.Pending) == nil {
+		if err := m.addSigningKey(ctx, by, algorithm, signing.Pending); err != nil {
+			return next, from, err
+		}
+	}
+	if present, err = m.confirmSigningKeys(ctx, by); err != nil {
+		return next, from, err
+	}
+	pending := keyIn(present, algorithm, signing.Pending)
+	if pending == nil {
+		return next, from, fmt.Errorf("%w: somebody else changed the signing keys of %s at the same moment: look at them again", workspace.ErrConflict, algorithm)
+	}
+	return *pending, pending.PublishedAt.Add(m.Signing.PublishLead), nil
+}
+
+// TendSigningKeys takes every step of rotation that is due. Call it now and then;
+// an error, such as change.ErrNotHeld, means that some step has to wait, and
+// calling again goes on from there.
+func (m *Manager) TendSigningKeys(ctx context.Context, by Caller) error {
+	if err := m.EnsureSigningKeys(ctx, by); err != nil {
+		return err
+	}
+	present, err := m.confirmSigningKeys(ctx, by)
+	if err != nil {
+		return err
+	}
+	var mistakes []error
+	for _, algorithm := range m.Policy.Audiences.Algorithms() {
+		mistakes = append(mistakes, m.renewSigningKey(ctx, by, present, algorithm))
+	}
+	now := m.now()
+	for _, key := range present {
+		if key.State == signing.Retiring && !key.RetiredAt.Add(m.Signing.Retain).After(now) {
+			mistakes = append(mistakes, m.removeSigningKey(ctx, by, key))
+		}
+	}
+	return errors.Join(mistakes...)
+}
+
+// renewSigningKey publishes the next key of an algorithm, or makes it sign.
+func (m *Manager) renewSigningKey(ctx context.Context, by Caller, present []signing.Stored, algorithm string) error {
+	now := m.now()
+	active, pending := keyIn(present, algorithm, signing.Active), keyIn(present, algorithm, signing.Pending)
+	switch {
+	case pending != nil && !pending.PublishedAt.Add(m.Signing.PublishLead).After(now):
+		return m.activateSigningKey(ctx, by, active, *pending)
+	case pending == nil && active != nil && !active.ActivatedAt.Add(m.Signing.RotateEvery-m.Signing.PublishLead).After(now):
+		if err := m.addSigningKey(ctx, by, algorithm, signing.Pending); err != nil {
+			return err
+		}
+		_, err := m.confirmSigningKeys(ctx, by)
+		return err
+	}
+	return nil
+}
+
+// activateSigningKey makes the pending key sign in place of the active one, once
+// every replica has opened it: one that cannot would have to stop.
+func (m *Manager) activateSigningKey(ctx context.Context, by Caller, active *signing.Stored, pending signing.Stored) error {
+	if err := change.AwaitHeld(ctx, m.Database, pending.ID, m.timing()); err != nil {
+		return fmt.Errorf("signing key %s cannot sign yet: %w", pending.ID, err)
+	}
+	err := m.do(ctx, by, tending, func(ctx context.Context, u *unit) error {
+		if active != nil {
+			retired, err := signing.Retire(ctx, u.tx, active.ID, u.now)
+			if err != nil || !retired {
+				return err // somebody was faster, and did the rest too
+			}
+		}
+		activated, err := signing.Activate(ctx, u.tx, pending.ID, u.now, workspace.At(u.now.Add(-m.Signing.PublishLead)))
+		if err != nil {
+			return err
+		}
+		if !activated {
+			return errUnchanged
+		}
+		u.recordKey("activate", pending, nil)
+		if active != nil {
+			u.recordKey("retire", *active, nil)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = m.confirmSigningKeys(ctx, by)
+	return err
+}
+
+// confirmSigningKeys notes what is known once every replica has taken in the
+// present state: which pending keys all of them publish, and until when tokens of
+// the retiring keys can be good, since nobody signs with those any more. It
+// returns the published keys as they are then.
+func (m *Manager) confirmSigningKeys(ctx context.Context, by Caller) ([]signing.Stored, error) {
+	present, err := signing.Published(ctx, m.Database.Reader())
+	if err != nil || !slices.ContainsFunc(present, unconfirmed) {
+		return present, err
+	}
+	seq, err := change.Newest(ctx, m.Database.Reader())
+	if err != nil {
+		return nil, err
+	}
+	if err := m.await(ctx, seq); err != nil {
+		return nil, err
+	}
+	err = m.do(ctx, by, tending, func(ctx context.Context, u *unit) error {
+		for _, key := range present {
+			if err := u.confirmSigningKey(ctx, key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return signing.Published(ctx, m.Database.Reader())
+}
+
+// unconfirmed reports whether it is open what every replica does with a key.
+func unconfirmed(key signing.Stored) bool {
+	return (key.State == signing.Pending && key.PublishedAt.IsZero()) ||
+		(key.State == signing.Retiring && key.NeededUntil.IsZero())
+}
+
+func (u *unit) confirmSigningKey(ctx context.Context, key signing.Stored) (err error) {
+	var changed bool
+	detail := map[string]any{}
+	switch {
+	case !unconfirmed(key):
+		return nil
+	case key.State == signing.Pending:
+		detail["published_at"] = u.now
+		changed, err = signing.MarkPublished(ctx, u.tx, key.ID, u.now)
+	default:
+		until := workspace.At(u.now.Add(u.Signing.MinRetain()))
+		detail["needed_until"] = until
+		changed, err = signing.MarkNeeded(ctx, u.tx, key.ID, until)
+	}
+	if changed {
+		u.recordKey("confirm", key, detail)
+	}
+	return err
+}
+
+// RetireSigningKey ends a key as early as nobody is harmed: a pending one, which
+// has never signed, at once; a retiring one when no token that it signed can be
+// good any more; an active one only when no audience is configured with its
+// algorithm, and then it goes on to be published for that long. ErrNeeded
+// otherwise. It returns the key as it is then.
+func (m *Manager) RetireSigningKey(ctx context.Context, by Caller, kid string) (signing.Stored, error) {
+	key, err := m.signingKey(ctx, kid)
+	if err != nil {
+		return key, err
+	}
+	switch key.State {
+	case signing.Active:
+		if slices.Contains(m.Policy.Audiences.Algorithms(), key.Algorithm) {
+			return key, fmt.Errorf("%w: it signs the tokens of audiences with %s: rotate it instead", ErrNeeded, key.Algorithm)
+		}
+		err = m.retireSigningKey(ctx, by, key)
+	case signing.Pending, signing.Retiring:
+		err = m.removeSigningKey(ctx, by, key)
+	}
+	if err != nil {
+		return key, err
+	}
+	return m.signingKey(ctx, kid)
+}
+
+func (m *Manager) signingKey(ctx context.Context, kid string) (signing.Stored, error) {
+	all, err := signing.All(ctx, m.Database.Reader())
+	if err != nil {
+		return signing.Stored{}, err
+	}
+	i := slices.IndexFunc(all, func(key signing.Stored) bool { return key.ID == kid })
+	if i < 0 {
+		return signing.Stored{}, fmt.Errorf("signing key %s: %w", kid, workspace.ErrNotFound)
+	}
+	return all[i], nil
+}
+
+func (m *Manager) retireSigningKey(ctx context.Context, by Caller, key signing.Stored) error {
+	err := m.do(ctx, by, tending, func(ctx context.Context, u *unit) error {
+		retired, err := signing.Retire(ctx, u.tx, key.ID, u.now)
+		if retired {
+			u.recordKey("retire", key, nil)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = m.confirmSigningKeys(ctx, by)
+	return err
+}
+
+// removeSigningKey removes a key if that is proven to be safe, and ErrNeeded
+// otherwise: the proof is a condition of the statement, not read before it.
+func (m *Manager) removeSigningKey(ctx context.Context, by Caller, key signing.Stored) error {
+	removed := false
+	err := m.do(ctx, by, tending, func(ctx context.Context, u *unit) (err error) {
+		removed, err = signing.Remove(ctx, u.tx, key.ID, u.now)
+		if removed {
+			u.recordKey("remove", key, nil)
+		}
+		return err
+	})
+	if err != nil || removed {
+		return err
+	}
+	now, err := m.signingKey(ctx, key.ID)
+	switch {
+	case err != nil || now.State == signing.Removed: // by somebody else
+		return err
+	case now.NeededUntil.IsZero():
+		return fmt.Errorf("%w: not every replica is known to have stopped signing with it", ErrNeeded)
+	}
+	return fmt.Errorf("%w: tokens that it signed are good until %s", ErrNeeded, now.NeededUntil.Format(time.RFC3339))
+}
+
+// ReplaceSigningKeys distrusts every key of the algorithms at once, whatever
+// still needs them, and lets new ones sign. When it returns no replica signs with
+// an old one or publishes it. It returns both.
+func (m *Manager) ReplaceSigningKeys(ctx context.Context, by Caller, algorithms []string) (old, fresh []signing.Stored, err error) {
+	for _, algorithm := range algorithms {
+		key, err := signing.Generate(m.Sealer, algorithm, signing.Active, workspace.At(m.now()))
+		if err != nil {
+			return nil, nil, err
+		}
+		fresh = append(fresh, key)
+	}
+	err = m.do(ctx, by, tending, func(ctx context.Context, u *unit) error {
+		present, err := signing.Published(ctx, u.tx)
+		if err != nil {
+			return err
+		}
+		old, u.denies = nil, true
+		for _, key := range present {
+			if !slices.Contains(algorithms, key.Algorithm) {
+				continue
+			}
+			if _, err := signing.Distrust(ctx, u.tx, key.ID, u.now); err != nil {
+				return err
+			}
+			u.recordKey("distrust", key, nil)
+			old = append(old, key)
+		}
+		for _, key := range fresh {
+			if _, err := signing.Insert(ctx, u.tx, key); err != nil {
+				return err
+			}
+			u.recordKey("create", key, nil)
+		}
+		return nil
+	})
+	return old, fresh, err
+}
+
+// keyIn finds the one key of an algorithm that is pending or active.
+func keyIn(present []signing.Stored, algorithm string, state signing.State) *signing.Stored {
+	for i, key := range present {
+		if key.Algorithm == algorithm && key.State == state {
+			return &present[i]
+		}
+	}
+	return nil
+}
+
+// recordKey notes a step of a signing key's life.
+func (u *unit) recordKey(step string, key signing.Stored, detail map[string]any) {
+	all := map[string]any{"alg": key.Algorithm}
+	for name, value := range detail {
+		all[name] = value
+	}
+	u.record("signing_key."+step, "", signing.Subject(key.ID), all)
+}
