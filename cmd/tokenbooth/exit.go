@@ -53,11 +53,17 @@ func misuse(command *cobra.Command, err error) *exitError {
 // that is worth a retry when the database did not answer.
 func asExit(err error) error {
 	var exit *exitError
+	if err != nil && !errors.As(err, &exit) && schema.IsUnavailable(err) {
+		return exitWith(exitRetry, err, "the database does not answer; try again when it does")
+	}
+	return asLocalExit(err)
+}
+
+// asLocalExit makes an error that has no exit code of its own a local failure.
+func asLocalExit(err error) error {
+	var exit *exitError
 	if err == nil || errors.As(err, &exit) {
 		return err
-	}
-	if schema.IsUnavailable(err) {
-		return exitWith(exitRetry, err, "the database does not answer; try again when it does")
 	}
 	return exitWith(exitFailure, err, "")
 }
@@ -81,6 +87,9 @@ func newExitCodesTopic() *cobra.Command {
 	}
 	b.WriteString(`
 Errors go to standard error as "tokenbooth: …", sometimes followed by a line
-"hint: …"; standard output carries only results.`)
+"hint: …"; standard output carries only results.
+
+tokenbooth exec ends with the code of its command instead, or with 125 when there is
+no token, 126 when the command may not be executed, and 127 when there is none.`)
 	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: b.String()}
 }

@@ -15,7 +15,7 @@ func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND…]",
 		Short: "Explain a command or a topic",
-		Long:  "Help explains a command, or the topic exit-codes.",
+		Long:  "Help explains a command, or one of the topics environment and exit-codes.",
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			command, rest, err := c.Root().Find(args)
@@ -41,7 +41,9 @@ func printHelp(c *cobra.Command, _ []string) {
 	writeCommands(&b, c)
 	if !c.IsAdditionalHelpTopicCommand() {
 		writeBlock(&b, "Options", c.LocalNonPersistentFlags().FlagUsages())
-		writeBlock(&b, "Configuration (see tokenbooth config --help)", globalFlags(c).FlagUsages())
+		if c.Flag("url") == nil { // others only use a Tokenbooth
+			writeBlock(&b, "Configuration (see tokenbooth config --help)", globalFlags(c).FlagUsages())
+		}
 	}
 	writeBlock(&b, "Example", indent(c.Example))
 	fmt.Fprint(c.OutOrStdout(), b.String())
@@ -65,7 +67,7 @@ func globalFlags(c *cobra.Command) *pflag.FlagSet {
 func writeCommands(b *strings.Builder, c *cobra.Command) {
 	var commands, topics strings.Builder
 	for _, child := range c.Commands() {
-		line := fmt.Sprintf("    %-12s %s\n", child.Name(), child.Short)
+		line := fmt.Sprintf("    %-13s %s\n", child.Name(), child.Short)
 		switch {
 		case child.IsAvailableCommand():
 			commands.WriteString(line)

@@ -76,6 +76,9 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		// Our commands return only exitErrors (see own), so this one is cobra's.
 		exit = misuse(command, err)
 	}
+	if errors.As(err, new(*childExit)) {
+		return exit.code
+	}
 	fmt.Fprintf(stderr, "tokenbooth: %v\n", err)
 	if exit.hint != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", exit.hint)
@@ -104,17 +107,22 @@ $ tokenbooth config print`,
 	root.SetErr(env.stderr)
 	root.SetHelpFunc(printHelp)
 	root.SetHelpCommand(newHelpCommand())
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.CompletionOptions.DisableDefaultCmd = true
 	addConfigFlags(root.PersistentFlags(), &env.options)
 	root.AddCommand(
 		newServeCommand(env),
 		newDevCommand(env),
 		newBootstrapCommand(env),
 		newSigningKeysCommand(env),
+		newTokenCommand(env),
+		newExecCommand(env),
+		newJWKSCommand(env),
 		newMigrateCommand(env),
 		newHealthcheckCommand(env),
 		newConfigCommand(env),
 		newVersionCommand(env),
+		newCompletionCommand(),
+		newEnvironmentTopic(),
 		newExitCodesTopic(),
 	)
 	own(root)
@@ -133,7 +141,12 @@ func own(command *cobra.Command) {
 	switch {
 	case command.RunE != nil:
 		inner := command.RunE
-		command.RunE = func(c *cobra.Command, args []string) error { return asExit(inner(c, args)) }
+		command.RunE = func(c *cobra.Command, args []string) error {
+			if c.Flag("url") != nil {
+				return asLocalExit(inner(c, args)) // it knows no database
+			}
+			return asExit(inner(c, args))
+		}
 	case command.HasSubCommands():
 		command.Args = cobra.ArbitraryArgs
 		command.RunE = explainGroup

@@ -34,13 +34,8 @@ func (s *server) rotate(ctx context.Context) {
 // signingKeys is "ok" when this replica signs for every audience and will go on
 // when the next keys do, or what is wrong instead.
 func (s *server) signingKeys() string {
-	for _, algorithm := range s.policy.Audiences.Algorithms() {
-		if _, err := s.ring.Active(algorithm); err != nil {
-			return err.Error()
-		}
-	}
-	if err := s.ring.Fault(); err != nil {
-		return "the next key does not open: " + err.Error()
+	if err := s.ring.Ready(s.policy.Audiences.Algorithms()...); err != nil {
+		return err.Error()
 	}
 	return "ok"
 }

@@ -55,7 +55,7 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 	}
 	host, _ := os.Hostname() // only for people who look at the table
 	s.follower = &change.Follower{Database: b.db, Host: fmt.Sprintf("%s:%d", host, os.Getpid()), Log: log}
-	s.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: b.sealer, Timing: b.manager.Signing, Coherent: s.follower.Until}
+	s.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: b.sealer, Timing: b.manager.Signing, Lease: s.follower}
 	s.follower.Holds = s.ring.Holds
 	var err error
 	if s.redis, err = newRedisStatus(b.config.Redis.URL); err != nil {

@@ -214,3 +214,24 @@ func TestPlaceholdersAndCount(t *testing.T) {
 		}
 	})
 }
+
+// Whoever opens a new file at the same moment waits for the one who sets it up.
+func TestOpenANewFileAtOnce(t *testing.T) {
+	for range 100 {
+		url := "sqlite:" + filepath.Join(t.TempDir(), "new.db")
+		var running sync.WaitGroup
+		for range 8 {
+			running.Go(func() {
+				db, err := schema.Open(t.Context(), url)
+				if err != nil {
+					t.Errorf("Open: %v", err)
+					return
+				}
+				if err := db.Close(); err != nil {
+					t.Errorf("Close: %v", err)
+				}
+			})
+		}
+		running.Wait()
+	}
+}

@@ -34,6 +34,12 @@ func openSQLite(ctx context.Context, rest string) (*DB, error) {
 		return nil, errors.Join(err, writer.Close())
 	}
 	db := &DB{dialect: SQLite, reader: reader, writer: writer, lock: directoryLock(filepath.Dir(path))}
+	// SQLite does not wait for a file that another process is just putting into WAL mode.
+	release, err := db.lock(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot open the database: %w", err), db.Close())
+	}
+	defer release()
 	return db.verify(ctx)
 }
 

@@ -33,11 +33,16 @@ type Ring struct {
 	Sealer *Sealer
 	Timing Timing
 
-	// Coherent is until when what was loaded last is known to be all there is; nil:
-	// at any time.
-	Coherent func() time.Time
+	// Lease says whether what was loaded last is all there is; nil: always.
+	Lease Lease
 
 	current atomic.Pointer[contents]
+}
+
+// Lease is what a change.Follower holds while it keeps a ring up to date.
+type Lease interface {
+	Held() bool
+	Until() time.Time // when it ends or ended
 }
 
 type contents struct {
@@ -118,13 +123,36 @@ func (r *Ring) Follow(ctx context.Context, batch change.Batch) error {
 	return r.Load(ctx)
 }
 
-// Active is the key that signs with an algorithm. ErrNoKey: there is none, or
-// Load has not succeeded yet.
-func (r *Ring) Active(algorithm string) (*Key, error) {
+// Active is the key that signs with an algorithm. Without the lease it is read
+// from the database, since the one in memory may be retired by now: nobody waits
+// for a replica without a lease to stop signing. Errors wrap ErrNoKey: there is
+// none, or it cannot be had now.
+func (r *Ring) Active(ctx context.Context, algorithm string) (*Key, error) {
+	if r.Lease != nil && !r.Lease.Held() {
+		if err := r.Load(ctx); err != nil {
+			return nil, fmt.Errorf("%w for %s that can be had: %w", ErrNoKey, algorithm, err)
+		}
+	}
 	if k := r.loaded().active[algorithm]; k != nil {
 		return k, nil
 	}
 	return nil, fmt.Errorf("%w for %s", ErrNoKey, algorithm)
+}
+
+// Ready is nil when this replica can sign with the algorithms and will be able to
+// when the next keys do. Otherwise it says what is wrong, and the replica should
+// get no more work.
+func (r *Ring) Ready(algorithms ...string) error {
+	c := r.loaded()
+	for _, algorithm := range algorithms {
+		if c.active[algorithm] == nil {
+			return fmt.Errorf("%w for %s", ErrNoKey, algorithm)
+		}
+	}
+	if c.fault != nil {
+		return fmt.Errorf("the next signing key does not open here: %w", c.fault)
+	}
+	return nil
 }
 
 // Published is the set for the JWKS document. ErrBehind: it is not known to be
@@ -132,7 +160,7 @@ func (r *Ring) Active(algorithm string) (*Key, error) {
 // the time for which keys are published before they sign has passed, less that
 // for which verifiers keep what they fetched here.
 func (r *Ring) Published() (jwk.Set, error) {
-	if r.Coherent != nil && time.Now().After(r.Coherent().Add(r.Timing.PublishLead-r.Timing.MinLead())) {
+	if r.Lease != nil && time.Now().After(r.Lease.Until().Add(r.Timing.PublishLead-r.Timing.MinLead())) {
 		return jwk.Set{}, ErrBehind
 	}
 	return r.loaded().published, nil
@@ -151,9 +179,5 @@ func (r *Ring) Find(kid string) (algorithm string, public crypto.PublicKey, ok b
 // Holds names the keys that this replica could sign with if they were active,
 // separated by spaces. A key is made active when every replica holds it.
 func (r *Ring) Holds() string { return r.loaded().holds }
-
-// Fault says why this replica should get no more work: a key that will sign soon
-// does not open here.
-func (r *Ring) Fault() error { return r.loaded().fault }
 
 func (r *Ring) loaded() *contents { return cmp.Or(r.current.Load(), &contents{}) }

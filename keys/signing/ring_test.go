@@ -78,7 +78,7 @@ func TestRingSignsWithTheActiveKeyAndPublishesAllButRemoved(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		s := sealer(t, kek(1))
 		ring := &signing.Ring{Reader: db.Reader(), Sealer: s, Timing: signing.DefaultTiming}
-		if _, err := ring.Active(jwk.ES256); !errors.Is(err, signing.ErrNoKey) {
+		if _, err := ring.Active(t.Context(), jwk.ES256); !errors.Is(err, signing.ErrNoKey) {
 			t.Errorf("an empty ring: %v, want ErrNoKey", err)
 		}
 		want := map[string]bool{}
@@ -92,7 +92,7 @@ func TestRingSignsWithTheActiveKeyAndPublishesAllButRemoved(t *testing.T) {
 		active := add(t, db, s, signing.Active)
 		want[active.ID] = true
 		check(t, ring.Load(t.Context()))
-		if key, err := ring.Active(jwk.ES256); err != nil || key.ID != active.ID {
+		if key, err := ring.Active(t.Context(), jwk.ES256); err != nil || key.ID != active.ID {
 			t.Errorf("active is %v, %v; want %s", key, err, active.ID)
 		}
 		published := publishedBy(t, ring)
@@ -117,7 +117,7 @@ func TestOneActiveKeyPerAlgorithm(t *testing.T) {
 		if check(t, err); inserted {
 			t.Error("a second active key was inserted")
 		}
-		if key, err := loaded(t, db, s).Active(jwk.ES256); err != nil || key.ID != first.ID {
+		if key, err := loaded(t, db, s).Active(t.Context(), jwk.ES256); err != nil || key.ID != first.ID {
 			t.Errorf("active is %v, %v; want the first", key, err)
 		}
 	})
@@ -150,7 +150,7 @@ func TestRingRefusesWhatItCannotOpen(t *testing.T) {
 				if err := fresh.Load(t.Context()); !errors.Is(err, signing.ErrSealed) || !strings.Contains(err.Error(), test.says) {
 					t.Errorf("Load: %v, want ErrSealed that says %q", err, test.says)
 				}
-				if _, err := fresh.Active(jwk.ES256); !errors.Is(err, signing.ErrNoKey) {
+				if _, err := fresh.Active(t.Context(), jwk.ES256); !errors.Is(err, signing.ErrNoKey) {
 					t.Errorf("after a failed Load a key is active: %v", err)
 				}
 				if test.kek == kek(1) {
@@ -167,7 +167,7 @@ func keeps(t *testing.T, ring *signing.Ring, kid string, published int) {
 	if err := ring.Load(t.Context()); err == nil {
 		t.Error("Load succeeds")
 	}
-	if key, err := ring.Active(jwk.ES256); err != nil || key.ID != kid {
+	if key, err := ring.Active(t.Context(), jwk.ES256); err != nil || key.ID != kid {
 		t.Errorf("the ring lost its key: %v, %v", key, err)
 	}
 	if n := len(publishedBy(t, ring)); n != published {
@@ -304,7 +304,7 @@ func TestRingWithAPendingKeyThatDoesNotOpen(t *testing.T) {
 	db, s := schematest.SQLite(t), sealer(t, kek(1))
 	active, pending := add(t, db, s, signing.Active), add(t, db, sealer(t, "2:"+kek(2)), signing.Pending)
 	ring := loaded(t, db, s)
-	if err := ring.Fault(); !errors.Is(err, signing.ErrSealed) {
+	if err := ring.Ready(); !errors.Is(err, signing.ErrSealed) {
 		t.Errorf("Fault: %v, want ErrSealed", err)
 	}
 	if ring.Holds() != active.ID || len(publishedBy(t, ring)) != 2 {
@@ -316,9 +316,43 @@ func TestRingWithAPendingKeyThatDoesNotOpen(t *testing.T) {
 	exec(t, db, `UPDATE signing_keys SET state = 'removed', sealed = NULL WHERE kid = ?`, pending.ID)
 	exec(t, db, `UPDATE signing_keys SET state = 'active' WHERE kid = ?`, active.ID)
 	check(t, ring.Load(t.Context()))
-	if err := ring.Fault(); err != nil {
+	if err := ring.Ready(); err != nil {
 		t.Errorf("the fault outlives its key: %v", err)
 	}
+}
+
+type lease struct {
+	held  bool
+	until time.Time
+}
+
+func (l lease) Held() bool       { return l.held }
+func (l lease) Until() time.Time { return l.until }
+
+// Without the lease the key in memory may be retired, and the one that signs is
+// looked up.
+func TestRingWithoutALeaseAsksTheDatabase(t *testing.T) {
+	db, s := schematest.SQLite(t), sealer(t, kek(1))
+	old, next := add(t, db, s, signing.Active), add(t, db, s, signing.Pending)
+	ring := loaded(t, db, s)
+	signs := func(want string, mistake error) {
+		t.Helper()
+		key, err := ring.Active(t.Context(), jwk.ES256)
+		if !errors.Is(err, mistake) || (err == nil && key.ID != want) {
+			t.Errorf("%+v signs, %v; want %s, %v", key, err, want, mistake)
+		}
+	}
+	ring.Lease = lease{held: true}
+	exec(t, db, `UPDATE signing_keys SET state = 'retiring' WHERE kid = ?`, old.ID)
+	signs(old.ID, nil)
+	ring.Lease = lease{}
+	signs("", signing.ErrNoKey)
+	exec(t, db, `UPDATE signing_keys SET state = 'active' WHERE kid = ?`, next.ID)
+	signs(next.ID, nil)
+	exec(t, db, `UPDATE signing_keys SET sealed = sealed || x'00' WHERE kid = ?`, next.ID)
+	signs("", signing.ErrSealed)
+	ring.Lease = lease{held: true}
+	signs(next.ID, nil)
 }
 
 // A set that may lack a key which signs is not given out.
@@ -331,7 +365,7 @@ func TestRingKnowsWhenItIsBehind(t *testing.T) {
 		since time.Duration
 		want  error
 	}{{-time.Second, nil}, {grace - time.Minute, nil}, {grace + time.Minute, signing.ErrBehind}} {
-		ring.Coherent = func() time.Time { return time.Now().Add(-test.since) }
+		ring.Lease = lease{until: time.Now().Add(-test.since)}
 		if set, err := ring.Published(); !errors.Is(err, test.want) || (err == nil) != (len(set.Keys) == 1) {
 			t.Errorf("%s after the lease: %v, %d keys; want %v", test.since, err, len(set.Keys), test.want)
 		}
@@ -347,14 +381,14 @@ func TestRingOfSeveralAlgorithms(t *testing.T) {
 	}
 	ring := loaded(t, db, s)
 	for algorithm, kid := range want {
-		if key, err := ring.Active(algorithm); err != nil || key.ID != kid || key.Algorithm != algorithm {
+		if key, err := ring.Active(t.Context(), algorithm); err != nil || key.ID != kid || key.Algorithm != algorithm {
 			t.Errorf("%s: %+v, %v", algorithm, key, err)
 		}
 		if found, public, ok := ring.Find(kid); !ok || found != algorithm || public == nil {
 			t.Errorf("Find(%s): %s, %v, %v", kid, found, public, ok)
 		}
 	}
-	if _, err := ring.Active("HS256"); !errors.Is(err, signing.ErrNoKey) {
+	if _, err := ring.Active(t.Context(), "HS256"); !errors.Is(err, signing.ErrNoKey) {
 		t.Errorf("HS256: %v", err)
 	}
 	if _, _, ok := ring.Find("other"); ok {

@@ -26,7 +26,7 @@ func TestTokenVerifiesWithThePublishedKey(t *testing.T) {
 	db, s := schematest.SQLite(t), sealer(t, kek(1))
 	add(t, db, s, signing.Active)
 	ring := loaded(t, db, s)
-	key, err := ring.Active(jwk.ES256)
+	key, err := ring.Active(t.Context(), jwk.ES256)
 	check(t, err)
 	published := publishedBy(t, ring)[0]
 	public, err := published.Public()
@@ -77,7 +77,7 @@ func TestEachAlgorithmAndType(t *testing.T) {
 	}
 	ring := loaded(t, db, s)
 	for _, algorithm := range policy.Algorithms() {
-		key, err := ring.Active(algorithm)
+		key, err := ring.Active(t.Context(), algorithm)
 		check(t, err)
 		_, public, _ := ring.Find(key.ID)
 		for _, typ := range policy.Types() {

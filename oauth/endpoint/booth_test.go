@@ -43,9 +43,9 @@ type options struct {
 	now      func() time.Time // nil: time.Now
 	failures quota.Rate       // zero: none is too many
 	formOnly bool
-	idle     bool // the follower holds its lease without any SQL
-	coherent func() time.Time
-	trusted  []jwk.Key // whoami trusts these keys besides the ring's
+	idle     bool          // the follower holds its lease without any SQL
+	lease    signing.Lease // of the ring; nil: it is held for ever
+	trusted  []jwk.Key     // whoami trusts these keys besides the ring's
 }
 
 // booth is the whole token service over a real database, but for the socket. All
@@ -108,7 +108,7 @@ func newBooth(tb testing.TB, o options) *booth {
 func (b *booth) start(o options, timing change.Timing) {
 	ctx := b.Context()
 	log := slog.New(slog.NewJSONHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	b.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: b.manager.Sealer, Timing: signing.DefaultTiming, Coherent: o.coherent}
+	b.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: b.manager.Sealer, Timing: signing.DefaultTiming, Lease: o.lease}
 	b.check(b.ring.Load(ctx))
 	follower := &change.Follower{Database: b.db, Timing: timing, Log: log}
 	b.directory = must(keys.NewDirectory(b.db.Reader(), follower.Held, 1000))

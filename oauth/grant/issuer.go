@@ -89,9 +89,9 @@ func (i *Issuer) run(ctx context.Context, e exchange) (string, error) {
 }
 
 // sign makes the token of a decided exchange (RFC 9068 §2).
-func (i *Issuer) sign(e *exchange) (string, error) {
+func (i *Issuer) sign(ctx context.Context, e *exchange) (string, error) {
 	form := e.grant.Form
-	key, err := i.ring.Active(form.Algorithm)
+	key, err := i.ring.Active(ctx, form.Algorithm)
 	if err != nil {
 		return "", err
 	}

@@ -75,7 +75,7 @@ func (g accessGenerate) Token(ctx context.Context, _ *oauth2.GenerateBasic, _ bo
 	if err != nil {
 		return "", "", err
 	}
-	access, err = g.issuer.sign(e)
+	access, err = g.issuer.sign(ctx, e)
 	return access, "", err
 }
 

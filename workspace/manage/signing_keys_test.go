@@ -190,7 +190,7 @@ func TestReplaceSigningKeys(t *testing.T) {
 		if len(old) != 2 || len(fresh) != 1 || !slices.ContainsFunc(old, func(k signing.Stored) bool { return k.ID == before["ES256:active"] }) {
 			t.Fatalf("distrusted %d, made %d", len(old), len(fresh))
 		}
-		key, err := ring.Active(jwk.ES256)
+		key, err := ring.Active(t.Context(), jwk.ES256)
 		if set, _ := ring.Published(); err != nil || key.ID != fresh[0].ID || len(set.Keys) != 1 {
 			t.Errorf("a replica signs with %v (%v) and publishes %d keys", key, err, len(set.Keys))
 		}
@@ -241,10 +241,10 @@ func TestRotationWaitsForAReplicaThatCannotOpenTheKey(t *testing.T) {
 		if !errors.Is(err, change.ErrNotHeld) || !strings.Contains(err.Error(), next.ID) || !strings.Contains(err.Error(), "replica:1") {
 			t.Errorf("tending: %v, want ErrNotHeld that names key and replica", err)
 		}
-		if sick.Fault() == nil {
+		if sick.Ready() == nil {
 			t.Error("the replica does not know of its fault")
 		}
-		if key, err := sick.Active(jwk.ES256); err != nil || key.ID != first {
+		if key, err := sick.Active(t.Context(), jwk.ES256); err != nil || key.ID != first {
 			t.Errorf("the replica signs with %v, %v; want the key before", key, err)
 		}
 		if found := h.signingKeys(); found["ES256:active"] != first || found["ES256:pending"] != next.ID {
