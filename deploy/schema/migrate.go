@@ -23,7 +23,7 @@ var (
 	ErrOlder = errors.New("the database schema is older than this binary")
 )
 
-const lockPoll = 50 * time.Millisecond
+const lockPoll = 10 * time.Millisecond
 
 // A migrationLock keeps every other process from migrating the same database until release is
 // called, or the process dies.

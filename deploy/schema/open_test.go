@@ -217,7 +217,7 @@ func TestPlaceholdersAndCount(t *testing.T) {
 
 // Whoever opens a new file at the same moment waits for the one who sets it up.
 func TestOpenANewFileAtOnce(t *testing.T) {
-	for range 100 {
+	for range 40 {
 		url := "sqlite:" + filepath.Join(t.TempDir(), "new.db")
 		var running sync.WaitGroup
 		for range 8 {
