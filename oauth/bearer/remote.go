@@ -67,6 +67,7 @@ type Remote struct {
 	set     *fetched      // nil: none yet
 	running chan struct{} // closed when the fetch that runs now has ended; nil: none runs
 	tried   time.Time     // when the last fetch began
+	sought  time.Time     // when the last one began that an unknown kid caused
 	failure error         // of the last fetch; nil: it succeeded
 	file    error         // what is wrong with the file
 }
@@ -185,9 +186,12 @@ func (r *Remote) due() bool {
 // one by now, or after one more fetch.
 func (r *Remote) unknown(ctx context.Context, kid string) (Key, error) {
 	r.mu.Lock()
-	if r.running == nil && r.config.Now().Sub(r.tried).Abs() < Cooldown {
+	if r.resting() || (r.running == nil && r.config.Now().Sub(r.sought).Abs() < Cooldown) {
 		defer r.mu.Unlock()
 		return r.find(ctx, kid)
+	}
+	if r.running == nil {
+		r.sought = r.config.Now()
 	}
 	done := r.fetch()
 	r.mu.Unlock()

@@ -179,10 +179,12 @@ func TestRemoteFetchesOnceForUnknownKeys(t *testing.T) {
 		n := newNetwork(t, s)
 		r := newRemote(t, n, nil)
 		has(t, r, s, nil)
+		has(t, r, next, bearer.ErrUnknownKey)
 		n.publish(t, s, next)
-		has(t, r, next, bearer.ErrUnknownKey) // it has asked just now
-		pass(bearer.Cooldown)
-		n.set(func() { n.delay = time.Second })
+		pass(bearer.Cooldown - 1)
+		has(t, r, next, bearer.ErrUnknownKey) // it has looked for one within ten seconds
+		pass(1)
+		n.set(func() { n.delay, n.fetches = time.Second, 1 })
 
 		// Many ask at once: one fetch, for which all of them wait; one that gives up
 		// takes nobody along.
