@@ -43,9 +43,10 @@ type options struct {
 	now      func() time.Time // nil: time.Now
 	failures quota.Rate       // zero: none is too many
 	formOnly bool
-	idle     bool          // the follower holds its lease without any SQL
-	lease    signing.Lease // of the ring; nil: it is held for ever
-	trusted  []jwk.Key     // whoami trusts these keys besides the ring's
+	idle     bool                          // the follower holds its lease without any SQL
+	lease    signing.Lease                 // of the ring; nil: it is held for ever
+	forms    map[string]policy.FormOptions // further audiences and their forms
+	trusted  []jwk.Key                     // whoami trusts these keys besides the ring's
 }
 
 // booth is the whole token service over a real database, but for the socket. All
@@ -90,9 +91,13 @@ func newBooth(tb testing.TB, o options) *booth {
 	catalogue := must(policy.NewCatalogue(map[string][]string{
 		"collectors": {"read", "create", "update", "delete"}, "pipelines": {"read", "update"},
 	}, nil))
+	servers := []policy.Audience{{Name: apiURL}, {Name: reports, Resources: []string{"collectors"}}}
+	for name, form := range o.forms {
+		servers = append(servers, policy.Audience{Name: name, Form: must(policy.NewForm(form))})
+	}
 	rules := &policy.Policy{
 		Catalogue: catalogue, TokenTTL: tokenTTL * time.Second,
-		Audiences: must(policy.NewAudiences(b.issuer, apiURL, []policy.Audience{{Name: apiURL}, {Name: reports, Resources: []string{"collectors"}}})),
+		Audiences: must(policy.NewAudiences(b.issuer, apiURL, servers)),
 	}
 	sealer := must(signing.ParseSealer(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{8}, 32))))
 	peppers := must(keys.ParsePeppers("1:" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{9}, 32))))
