@@ -179,6 +179,7 @@ func TestSigningKeysOfSeveralAlgorithms(t *testing.T) {
 func TestReplaceSigningKeys(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		h := newHouse(t, db)
+		h.Timing = change.Timing{Lease: time.Hour, Renewal: 10 * time.Millisecond} // it acknowledges, or the test hangs
 		before := h.tend(0)
 		_, _, err := h.RotateSigningKey(t.Context(), operator, jwk.ES256)
 		check(t, err)
@@ -225,6 +226,7 @@ func (h *house) replica(ring *signing.Ring, timing change.Timing, gate func()) (
 func TestRotationWaitsForAReplicaThatCannotOpenTheKey(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		h := newHouse(t, db)
+		h.Timing = change.Timing{Lease: time.Second, Renewal: 10 * time.Millisecond} // not lost on a busy machine
 		first := h.tend(0)["ES256:active"]
 		good := &signing.Ring{Reader: db.Reader(), Sealer: h.Sealer, Timing: h.Signing}
 		defer h.replica(good, h.Timing, nil)()
