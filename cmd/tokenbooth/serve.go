@@ -97,10 +97,16 @@ func newLog(w io.Writer, config *Config) *slog.Logger {
 // lockEmbedded keeps a second server off an embedded database. The lock goes
 // with the process, however it ends.
 func lockEmbedded(config *Config) (unlock func(), err error) {
-	path, embedded := strings.CutPrefix(config.Database.URL, string(schema.SQLite)+":")
+	path, embedded := embeddedPath(config)
 	if !embedded {
 		return func() {}, nil
 	}
-	path, _, _ = strings.Cut(path, "?")
 	return lockFile(path + ".lock")
+}
+
+// embeddedPath is the file of an embedded database.
+func embeddedPath(config *Config) (path string, embedded bool) {
+	path, embedded = strings.CutPrefix(config.Database.URL, string(schema.SQLite)+":")
+	path, _, _ = strings.Cut(path, "?")
+	return path, embedded
 }

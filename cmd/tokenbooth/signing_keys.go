@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -46,6 +48,9 @@ func withManager(ctx context.Context, env *environment, f func(*backend) error) 
 	if err != nil {
 		return err
 	}
+	if err := wantDatabase(config); err != nil {
+		return err
+	}
 	b, err := openBackend(ctx, config, newLog(env.stderr, config))
 	if err != nil {
 		return err
@@ -56,9 +61,20 @@ func withManager(ctx context.Context, env *environment, f func(*backend) error) 
 	case errors.Is(err, workspace.ErrNotFound), errors.Is(err, workspace.ErrConflict), errors.Is(err, manage.ErrNeeded):
 		return exitWith(exitNotFound, err, "`tokenbooth signing-keys list` shows the keys and their times")
 	case errors.Is(err, manage.ErrPending):
-		return exitWith(exitRetry, err, "run the same command again: it goes on from there")
+		return exitWith(exitRetry, err, "nothing is lost: a server that did not confirm it takes it in as soon as it is back, and answers no exchange before")
+	case errors.Is(err, signing.ErrSealed):
+		return exitWith(exitFailure, err, "run this with the servers' configuration")
 	}
 	return err
+}
+
+// wantDatabase refuses to make an installation where somebody looks for one.
+func wantDatabase(config *Config) error {
+	path, embedded := embeddedPath(config)
+	if _, err := os.Stat(path); embedded && errors.Is(err, fs.ErrNotExist) {
+		return exitWith(exitFailure, fmt.Errorf("there is no database at %s", path), "run this where the server runs, with its configuration: --config FILE, or --data DIRECTORY")
+	}
+	return nil
 }
 
 func newSigningKeysListCommand(env *environment) *cobra.Command {

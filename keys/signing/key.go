@@ -166,6 +166,12 @@ func open(s Stored, sealer *Sealer) (*Key, error) {
 	return k, nil
 }
 
+// Opens checks that a sealer opens a stored key. The error wraps ErrSealed.
+func (s Stored) Opens(sealer *Sealer) error {
+	_, err := open(s, sealer)
+	return err
+}
+
 func (k *Key) header(typ string) string {
 	text, err := json.Marshal(struct {
 		Alg string `json:"alg"`

@@ -67,8 +67,13 @@ func (m *Manager) RotateSigningKey(ctx context.Context, by Caller, algorithm str
 	if err != nil {
 		return next, from, err
 	}
-	if keyIn(present, algorithm, signing.Active) == nil {
+	active := keyIn(present, algorithm, signing.Active)
+	if active == nil {
 		return next, from, fmt.Errorf("%w: no key signs with %s, so there is none to replace", workspace.ErrNotFound, algorithm)
+	}
+	// What is sealed here has to open on every server, or all of them leave readiness.
+	if err := active.Opens(m.Sealer); err != nil {
+		return next, from, fmt.Errorf("the servers have another key-encryption key: %w", err)
 	}
 	if keyIn(present, algorithm, signing.Pending) == nil {
 		if err := m.addSigningKey(ctx, by, algorithm, signing.Pending); err != nil {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"github.com/tokenbooth/tokenbooth/deploy/schema"
 	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
 	"github.com/tokenbooth/tokenbooth/keys/jwk"
@@ -233,10 +235,14 @@ func TestRotationWaitsForAReplicaThatCannotOpenTheKey(t *testing.T) {
 		sick := &signing.Ring{Reader: db.Reader(), Sealer: h.Sealer, Timing: h.Signing}
 		stop := h.replica(sick, h.Timing, nil)
 
-		// Somebody rotates on a machine where another key-encryption key is configured.
+		// Nobody rotates on a machine where another key-encryption key is configured.
 		other := *h.Manager
 		other.Sealer = otherSealer(t)
-		next, _, err := other.RotateSigningKey(t.Context(), operator, jwk.ES256)
+		if _, _, err := other.RotateSigningKey(t.Context(), operator, jwk.ES256); !errors.Is(err, signing.ErrSealed) {
+			t.Errorf("rotating with another key-encryption key: %v, want ErrSealed", err)
+		}
+		next := h.insertSigningKey(other.Sealer)
+		_, _, err := h.RotateSigningKey(t.Context(), operator, jwk.ES256) // which confirms the one that is there
 		check(t, err)
 		h.now = h.now.Add(h.Signing.PublishLead)
 		err = h.TendSigningKeys(t.Context(), operator)
@@ -262,6 +268,24 @@ func TestRotationWaitsForAReplicaThatCannotOpenTheKey(t *testing.T) {
 			t.Errorf("at the end the keys are %s", found)
 		}
 	})
+}
+
+// insertSigningKey puts a pending key into the database that somebody else sealed.
+func (h *house) insertSigningKey(sealer *signing.Sealer) signing.Stored {
+	h.t.Helper()
+	key, err := signing.Generate(sealer, jwk.ES256, signing.Pending, workspace.At(h.now))
+	check(h.t, err)
+	check(h.t, h.Database.InTx(h.t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
+		seq, err := change.Lock(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if _, err := signing.Insert(ctx, tx, key); err != nil {
+			return err
+		}
+		return change.Record(ctx, tx, seq, workspace.At(h.now), signing.Subject(key.ID))
+	}))
+	return key
 }
 
 func otherSealer(t *testing.T) *signing.Sealer {
