@@ -43,7 +43,7 @@ command cannot be run, exec ends with 125, 126 (it may not be executed) or 127
 $ tokenbooth exec --scope collectors:update --var API_TOKEN -- ./deploy.sh`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usagef(c, "which command? tokenbooth exec -- COMMAND [ARGUMENT …]")
+				return exitWith(exitExecFailed, errors.New("which command?"), "tokenbooth exec -- COMMAND [ARGUMENT …]")
 			}
 			return nil
 		},
@@ -57,6 +57,9 @@ $ tokenbooth exec --scope collectors:update --var API_TOKEN -- ./deploy.sh`,
 		},
 	}
 	command.Flags().SetInterspersed(false)
+	command.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return exitWith(exitExecFailed, err, misuse(c, err).hint)
+	})
 	addLoginFlags(command, &o)
 	command.Flags().StringVar(&variable, "var", tokenVariable, "put the token into the variable `NAME`")
 	return command

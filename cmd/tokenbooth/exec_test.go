@@ -37,11 +37,9 @@ func TestExec(t *testing.T) {
 		{"nobody there", as("http://127.0.0.1:1", d.key()), []string{"--timeout", "1s", "--", "echo", "never"}, exitExecFailed, "", "cannot reach"},
 		{"no secret", as(d.Issuer, credential{}), []string{"--", "echo", "never"}, exitExecFailed, "", "the secret is missing"},
 		{"no command", env, nil, exitExecFailed, "", "which command?"},
+		{"no such flag", env, []string{"--no-such-flag", "--", "echo", "never"}, exitExecFailed, "", "unknown flag: --no-such-flag"},
 	} {
 		p, code := runCommand(t, c.env, append([]string{"exec"}, c.args...)...)
-		if c.what == "no command" {
-			c.code = exitUsage
-		}
 		if out := strings.TrimSpace(p.out.String()); code != c.code || out != c.out || !strings.Contains(p.log.String(), c.says) {
 			t.Errorf("%s: ended with %d, %q, %q; want %d, %q, %q", c.what, code, out, &p.log, c.code, c.out, c.says)
 		}

@@ -36,11 +36,12 @@ func newTokenInspectCommand(env *environment) *cobra.Command {
 	var o clientOptions
 	var audience, jwks, output string
 	command := &cobra.Command{
-		Use:   "inspect [--url URL | --jwks FILE --url URL] [--audience AUDIENCE] [-o json]",
+		Use:   "inspect [-] [--url URL] [--jwks FILE] [--audience AUDIENCE] [-o json]",
 		Short: "Verify a token and explain it",
-		Long: `Inspect reads a token from standard input, or from TOKENBOOTH_TOKEN if that is set,
-verifies it with the issuer's keys and shows what is in it. It says in a sentence
-why a token is not valid, and shows what such a token claims all the same.
+		Long: `Inspect reads a token from TOKENBOOTH_TOKEN if that is set, else, or when - is given,
+from standard input, verifies it with the issuer's keys and shows what is in it. It
+says in a sentence why a token is not valid, and shows what such a token claims all
+the same.
 
 The issuer is the one that you name, never one that a token names. Its keys are
 fetched, or read from a file that tokenbooth jwks has written. Without --audience
@@ -56,7 +57,7 @@ $ tokenbooth token inspect --jwks jwks.json --audience https://api.example.com <
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
 				return usagef(c, "-o: %q is none of text, json", output)
 			}
@@ -68,7 +69,7 @@ $ tokenbooth token inspect --jwks jwks.json --audience https://api.example.com <
 			if err != nil {
 				return err
 			}
-			text, err := readToken(env)
+			text, err := readToken(env, len(args) > 0)
 			if err != nil {
 				return err
 			}
@@ -113,9 +114,9 @@ func inspectionKeys(env *environment, issuer, file string) (bearer.KeySet, error
 
 // readToken takes the token of the environment, or what standard input holds,
 // be it a header line.
-func readToken(env *environment) (string, error) {
+func readToken(env *environment, stdin bool) (string, error) {
 	text := env.getenv(tokenVariable)
-	if text == "" {
+	if text == "" || stdin {
 		read, err := io.ReadAll(io.LimitReader(env.stdin, maxAnswer))
 		if err != nil {
 			return "", fmt.Errorf("read the token: %w", err)

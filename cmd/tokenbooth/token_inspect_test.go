@@ -37,6 +37,7 @@ func TestTokenInspect(t *testing.T) {
 	}{
 		{"a good one", url, good, nil, exitOK, "valid, for the audience https://api.example.com\n", ""},
 		{"of the environment", append(url, "TOKENBOOTH_TOKEN="+good), "", nil, exitOK, "scope       charts:read\n", ""},
+		{"of standard input all the same", append(url, "TOKENBOOTH_TOKEN=x"), good, []string{"-"}, exitOK, "valid", ""},
 		{"as a header", url, "Authorization: Bearer " + good + "\r\n", []string{"-"}, exitOK, "(in 9 m)\n", ""},
 		{"for another audience", url, good, []string{"--audience", "urn:x"}, exitRefused, "NOT VALID: it is meant for another audience\nwhat it claims:\n", "the token is not valid: it is meant"},
 		{"expired, and driving the terminal", url, hostile, nil, exitRefused, `workspace   \x1b[2J\aevil`, "it has expired"},

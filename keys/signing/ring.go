@@ -1,7 +1,6 @@
 package signing
 
 import (
-	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -180,4 +179,9 @@ func (r *Ring) Find(kid string) (algorithm string, public crypto.PublicKey, ok b
 // separated by spaces. A key is made active when every replica holds it.
 func (r *Ring) Holds() string { return r.loaded().holds }
 
-func (r *Ring) loaded() *contents { return cmp.Or(r.current.Load(), &contents{}) }
+func (r *Ring) loaded() *contents {
+	if c := r.current.Load(); c != nil {
+		return c
+	}
+	return &contents{}
+}
