@@ -251,10 +251,10 @@ func consequences(b *backend) string {
 	t := b.manager.Signing
 	return fmt.Sprintf(`What an emergency rotation breaks, and for how long:
   - Tokens that were issued before: services refuse them as soon as they fetch the
-    keys again, which is at most %[1]s for those that keep to max-age. Until then,
-    and for tokens that live up to %[2]s (at most %[3]s) in verifiers that keep keys
-    for longer, the old keys still count. Automation that fails with 401 has to
-    fetch a new token; most does so when its token is due.
+    keys again, which is at most %[1]s for those that keep to max-age. Services that
+    keep keys for longer take them until they expire: %[2]s by default, %[3]s at most.
+    Automation that fails with 401 has to fetch a new token; most does so when its
+    token is due.
   - New tokens: a service refuses them until it has fetched the new keys. oauth/bearer
     and other verifiers that fetch at an unknown kid do so at once; others within
     their cache time: %[1]s by max-age, 10 min (Envoy), 20 min (Istio), 2 h (AWS API
