@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,10 +14,16 @@ func TestExec(t *testing.T) {
 	t.Parallel()
 	d := devReady(t)
 	env := as(d.Issuer, d.key())
-	script := filepath.Join(t.TempDir(), "script")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o600); err != nil {
-		t.Fatal(err)
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
 	}
+	script := write("script", "#!/bin/sh\n", 0o600)
+	orphan := write("orphan", "#!/no/such/interpreter\n", 0o700)
+	garbage := write("garbage", "echo never\n", 0o700)
 	for _, c := range []struct {
 		what string
 		env  []string
@@ -30,7 +37,8 @@ func TestExec(t *testing.T) {
 		{"another variable", env, []string{"--var", "T", "--", "sh", "-c", `test -n "$T" && echo "[$TOKENBOOTH_TOKEN]"`}, 0, "[]", ""},
 		{"its exit code", env, []string{"--", "sh", "-c", "exit 3"}, 3, "", ""},
 		{"an exit code like ours", env, []string{"--", "sh", "-c", "exit 125"}, 125, "", ""},
-		{"a signal ends it", env, []string{"--", "sh", "-c", "kill -9 $$"}, 137, "", ""},
+		{"an interpreter that there is not", env, []string{"--", orphan}, exitExecNotFound, "", "cannot run " + orphan},
+		{"no program", env, []string{"--", garbage}, exitExecNotAllowed, "", "exec format error"},
 		{"no such command", env, []string{"--", "no-such-command"}, exitExecNotFound, "", "cannot run no-such-command"},
 		{"not executable", env, []string{"--", script}, exitExecNotAllowed, "", "permission denied"},
 		{"refused", as(d.Issuer, credential{d.ClientID, d.Fixtures["revoked"].ClientSecret}), []string{"--", "echo", "never"}, exitExecFailed, "", "401 invalid_client"},
@@ -49,16 +57,24 @@ func TestExec(t *testing.T) {
 	}
 }
 
-// Signals are the command's: it may take its time, and its end is ours.
-func TestExecPassesSignalsOn(t *testing.T) {
+// The command is the process that was started: what is sent to that reaches it once, and
+// how it ends is how that ends.
+func TestExecIsTheCommand(t *testing.T) {
 	t.Parallel()
 	d := devReady(t)
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
-		p := start(t, as(d.Issuer, d.key()), "exec", "--", "sh", "-c", `trap 'echo got it; exit 9' TERM INT HUP; echo ready; while :; do sleep 0.05; done`)
-		eventually(t, "a command that runs", func() bool { return strings.Contains(p.out.String(), "ready") })
+		p := start(t, as(d.Issuer, d.key()), "exec", "--", "sh", "-c", `trap 'echo got it; exit 9' TERM INT HUP; echo "ready $$"; while :; do sleep 0.05; done`)
+		eventually(t, "a command that runs", func() bool { return len(p.out.lines()) > 0 })
+		if got, want := p.out.lines()[0], fmt.Sprintf("ready %d", p.cmd.Process.Pid); got != want {
+			t.Errorf("it says %q, want %q", got, want)
+		}
 		p.signal(signal)
 		if code := p.wait(); code != 9 || !strings.Contains(p.out.String(), "got it") {
 			t.Errorf("%s: ended with %d, %q", signal, code, &p.out)
 		}
+	}
+	p, _ := runCommand(t, as(d.Issuer, d.key()), "exec", "--", "sh", "-c", "kill -9 $$")
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		t.Errorf("the command was killed, and exec ended with %s", p.cmd.ProcessState)
 	}
 }

@@ -76,9 +76,6 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		// Our commands return only exitErrors (see own), so this one is cobra's.
 		exit = misuse(command, err)
 	}
-	if errors.As(err, new(*childExit)) {
-		return exit.code
-	}
 	fmt.Fprintf(stderr, "tokenbooth: %v\n", err)
 	if exit.hint != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", exit.hint)

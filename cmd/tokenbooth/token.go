@@ -153,7 +153,7 @@ func showCurl(c *cobra.Command, env *environment, o clientOptions) error {
 	if k, err := o.credentials(c, env); err == nil {
 		l.key.id = k.id // which the secret may have named; it is not needed for this
 	}
-	_, err = io.WriteString(env.stdout, l.curl())
+	_, err = io.WriteString(env.stdout, l.curl(env.getenv(caVariable)))
 	return err
 }
 

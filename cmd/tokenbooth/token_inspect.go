@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 
@@ -78,7 +80,7 @@ $ tokenbooth token inspect --jwks jwks.json --audience https://api.example.com <
 				return err
 			}
 			if output == "json" {
-				err = printJSON(env, i)
+				err = i.json(env.stdout)
 			} else {
 				_, err = io.WriteString(env.stdout, i.text(time.Now()))
 			}
@@ -200,6 +202,27 @@ func (i *inspection) verdict() error {
 		return exitWith(exitRefused, errors.New("the token is not valid: "+i.Reason), "")
 	}
 	return exitWith(exitRetry, i.err, "without the keys nobody knows whether it is valid")
+}
+
+// json is for programs, and for people who look at it: in strings, what is not
+// printable is escaped as JSON allows.
+func (i *inspection) json(w io.Writer) error {
+	text, err := json.MarshalIndent(i, "", "  ")
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for _, r := range string(text) + "\n" {
+		if r == '\n' || unicode.IsGraphic(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	_, err = io.WriteString(w, b.String())
+	return err
 }
 
 // text is for people. What comes from the token cannot drive a terminal.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,7 +24,7 @@ func TestTokenInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := issuer.Token(func(c *oauth.Claims) { c.Scope = oauth.NewScope("charts:read") })
-	hostile := issuer.Token(func(c *oauth.Claims) { c.Workspace, c.Expiry = "\x1b[2J\x07evil", 1 })
+	hostile := issuer.Token(func(c *oauth.Claims) { c.Workspace, c.Expiry = "\x1b[2J\x07evil\u009b2J\u202e", 1 })
 	elsewhere := issuer.Token(func(c *oauth.Claims) { c.Issuer = "https://evil.example.com" })
 	url := []string{"TOKENBOOTH_URL=" + issuer.URL()}
 	gone := []string{"TOKENBOOTH_URL=http://127.0.0.1:1"}
@@ -40,7 +42,7 @@ func TestTokenInspect(t *testing.T) {
 		{"of standard input all the same", append(url, "TOKENBOOTH_TOKEN=x"), good, []string{"-"}, exitOK, "valid", ""},
 		{"as a header", url, "Authorization: Bearer " + good + "\r\n", []string{"-"}, exitOK, "(in 9 m)\n", ""},
 		{"for another audience", url, good, []string{"--audience", "urn:x"}, exitRefused, "NOT VALID: it is meant for another audience\nwhat it claims:\n", "the token is not valid: it is meant"},
-		{"expired, and driving the terminal", url, hostile, nil, exitRefused, `workspace   \x1b[2J\aevil`, "it has expired"},
+		{"expired, and driving the terminal", url, hostile, nil, exitRefused, `workspace   \x1b[2J\aevil\u009b2J\u202e`, "it has expired"},
 		{"of another issuer", url, elsewhere, nil, exitRefused, "NOT VALID: it was issued by another issuer", "another issuer"},
 		{"changed", url, good[:len(good)-6] + "AAAAAA", nil, exitRefused, "NOT VALID: ", "not valid"},
 		{"with typ JWT", url, issuer.Sign(map[string]any{"typ": "JWT"}, []byte(`{"aud":"a","exp":1e3}`)), nil, exitRefused, "typ JWT", "claim exp has an unexpected form"},
@@ -52,7 +54,7 @@ func TestTokenInspect(t *testing.T) {
 		if a.code != c.code || !strings.Contains(a.out, c.out) || !strings.Contains(a.errors, c.says) {
 			t.Errorf("%s: %d\n%s\n%s; want %d, %q, %q", c.what, a.code, a.out, a.errors, c.code, c.out, c.says)
 		}
-		if strings.ContainsAny(a.out+a.errors, "\x1b\x07") {
+		if strings.ContainsAny(a.out+a.errors, "\x1b\x07\u009b\u202e") {
 			t.Errorf("%s: a control character gets out: %q", c.what, a.out)
 		}
 		if strings.Contains(a.errors, "eyJ") {
@@ -67,7 +69,10 @@ func TestTokenInspect(t *testing.T) {
 
 	var i inspection
 	a := tool(t, url, hostile, "token", "inspect", "-o", "json")
-	if err := json.Unmarshal([]byte(a.out), &i); err != nil || i.Valid || i.Reason != "it has expired" || i.Claims["exp"] != 1.0 || i.Header["alg"] != "ES256" {
+	if strings.ContainsAny(a.out, "\x1b\u009b\u202e") {
+		t.Errorf("-o json: a control character gets out: %q", a.out)
+	}
+	if err := json.Unmarshal([]byte(a.out), &i); err != nil || i.Valid || i.Reason != "it has expired" || i.Claims["exp"] != 1.0 || i.Header["alg"] != "ES256" || i.Claims["workspace"] != "\x1b[2J\x07evil\u009b2J\u202e" {
 		t.Errorf("-o json: %s, %v", a.out, err)
 	}
 }
@@ -102,20 +107,39 @@ func TestJWKS(t *testing.T) {
 
 	// Whatever else the answer is, the file stays.
 	kept, _ := os.ReadFile(path)
+	const good = `{"issuer":"http://HOST","jwks_uri":"http://HOST/keys"}`
 	for _, c := range []struct {
-		status int
-		body   string
-		code   int
-	}{{200, `{"keys":[]}`, exitFailure}, {200, "<html>", exitFailure}, {200, "", exitFailure}, {404, "", exitFailure}, {503, "", exitRetry}, {429, "", exitRetry}, {307, "", exitFailure}} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		metadata string
+		status   int
+		keys     string
+		code     int
+	}{
+		{good, 200, `{"keys":[]}`, exitFailure},
+		{good, 200, "<html>", exitFailure},
+		{good, 200, "", exitFailure},
+		{good, 404, "", exitFailure},
+		{good, 503, "", exitRetry},
+		{good, 429, "", exitRetry},
+		{good, 307, "", exitFailure},
+		{"<html>", 200, string(issuer.Keys()), exitFailure},
+		{"{}", 200, string(issuer.Keys()), exitFailure},
+		{`{"issuer":"https://other.example.com","jwks_uri":"http://HOST/keys"}`, 200, string(issuer.Keys()), exitFailure},
+		{`{"issuer":"http://HOST","jwks_uri":"http://login.example.com/keys"}`, 200, string(issuer.Keys()), exitFailure},
+		{`{"issuer":"http://HOST","jwks_uri":"file:///keys"}`, 200, string(issuer.Keys()), exitFailure},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == metadataPath {
+				_, _ = io.WriteString(w, strings.ReplaceAll(c.metadata, "HOST", r.Host))
+				return
+			}
 			w.Header().Set("Location", issuer.URL())
 			w.WriteHeader(c.status)
-			_, _ = w.Write([]byte(c.body))
+			_, _ = io.WriteString(w, c.keys)
 		}))
-		tool(t, nil, "", "jwks", "--url", server.URL, "--out", path).wants(t, c.body, c.code, "")
+		tool(t, nil, "", "jwks", "--url", server.URL, "--out", path).wants(t, fmt.Sprint(c.metadata, c.status, c.keys), c.code, "")
 		server.Close()
 		if text, err := os.ReadFile(path); err != nil || string(text) != string(kept) {
-			t.Errorf("%d %s: the file was changed, %v", c.status, c.body, err)
+			t.Errorf("%s %d %s: the file was changed, %v", c.metadata, c.status, c.keys, err)
 		}
 	}
 	issuer.Stop()

@@ -178,8 +178,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // curl is the same request for a shell. The secret stays in its variable, and out
-// of the command line of curl.
-func (l *tokenRequest) curl() string {
+// of the command line of curl. The CA file may be empty; curl trusts it alone.
+func (l *tokenRequest) curl(ca string) string {
 	format, arguments := "grant_type=client_credentials&client_id=%s&client_secret=%s", []string{shellQuote(l.key.id), `"$` + secretVariable + `"`}
 	add := func(name, value string) {
 		format += "&" + name + "=%s"
@@ -191,8 +191,12 @@ func (l *tokenRequest) curl() string {
 	for _, audience := range l.audiences {
 		add("audience", audience)
 	}
-	return fmt.Sprintf("printf '%s' %s |\n  curl -sS --fail-with-body --retry 5 --max-time 15 --data @- %s\n",
-		format, strings.Join(arguments, " "), shellQuote(l.endpoint()))
+	trust := ""
+	if ca != "" {
+		trust = " --cacert " + shellQuote(ca)
+	}
+	return fmt.Sprintf("printf '%s' %s |\n  curl -sS --fail-with-body --retry 5 --max-time 15%s --data @- %s\n",
+		format, strings.Join(arguments, " "), trust, shellQuote(l.endpoint()))
 }
 
 // shellQuote quotes for POSIX shells (2.2.2 of the Shell Command Language).

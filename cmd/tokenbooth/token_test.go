@@ -398,6 +398,10 @@ func TestShowCurl(t *testing.T) {
 	if strings.Contains(a.out, d.ClientSecret) || !strings.Contains(a.out, `"$TOKENBOOTH_CLIENT_SECRET" `) {
 		t.Fatalf("the command is %s", a.out)
 	}
+	const ca = "/etc/ssl/it's ours.pem"
+	if a := tool(t, append(env, "TOKENBOOTH_CA_CERT="+ca), "", "token", "get", "--show-curl"); !strings.Contains(a.out, ` --cacert '/etc/ssl/it'\''s ours.pem' `) {
+		t.Errorf("with a CA of its own the command is %s", a.out)
+	}
 	pasted := exec.CommandContext(t.Context(), "sh", "-c", a.out)
 	pasted.Env = append(os.Environ(), "TOKENBOOTH_CLIENT_SECRET="+d.ClientSecret)
 	text, err := pasted.Output()
@@ -419,10 +423,15 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
+// Whatever else a request says, it gets nothing for the clear.
 func FuzzGitRequest(f *testing.F) {
-	f.Add("protocol=https\nhost=x\n\n")
-	f.Add("protocol=http\r\nhost=localhost:1\n")
-	f.Fuzz(func(_ *testing.T, text string) {
-		_ = readGitRequest(strings.NewReader(text)) // it must end
+	f.Add("path=x", "wwwauth[]=Basic")
+	f.Add("protocol=https", "\x00")
+	line := strings.NewReplacer("\n", "", "\r", "")
+	f.Fuzz(func(t *testing.T, first, second string) {
+		request := "a" + line.Replace(first) + "\nb" + line.Replace(second) + "\nprotocol=http\r\nhost=git.example.com:80\n\nhost=localhost\n"
+		if err := readGitRequest(strings.NewReader(request)); err == nil {
+			t.Errorf("%q gets a token", request)
+		}
 	})
 }
