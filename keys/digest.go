@@ -94,3 +94,13 @@ func sum(pepper []byte, id ID, secret string) []byte {
 	h.Write([]byte(secret))
 	return h.Sum(nil)
 }
+
+// MAC authenticates parts for a purpose of the installation's own, such as a
+// cursor, under the current pepper.
+func (p Peppers) MAC(purpose string, parts ...string) []byte {
+	h := hmac.New(sha256.New, p.byVersion[p.current])
+	for _, part := range append([]string{"mac", purpose}, parts...) {
+		fmt.Fprintf(h, "%d:%s", len(part), part) // so that no two lists of parts are alike
+	}
+	return h.Sum(nil)
+}

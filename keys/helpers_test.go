@@ -13,7 +13,6 @@ import (
 	"github.com/tokenbooth/tokenbooth/deploy/schema"
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
-	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
@@ -93,8 +92,8 @@ func (h *house) key() manage.Issued {
 // bump changes a key, which raises its generation by one.
 func (h *house) bump(id keys.ID) {
 	h.t.Helper()
-	scopes := oauth.NewScope("collectors:read")
-	check(h.t, h.SetKeyScopes(h.t.Context(), operator, h.ws.ID, id, &scopes))
+	_, err := h.RotateKey(h.t.Context(), operator, h.ws.ID, id, manage.Rotation{RevokeTokens: true})
+	check(h.t, err)
 }
 
 func (h *house) read(id keys.ID) *keys.Record {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/workspace"
@@ -39,6 +38,7 @@ type Key struct {
 	ExpiresAt        workspace.Time // zero: never
 	RevokedAt        workspace.Time
 	RevokedReason    string
+	DeletedAt        workspace.Time // revoked, and not shown any more
 	LastFailedAt     workspace.Time
 	CreatedAt        workspace.Time
 	CreatedBy        string
@@ -65,8 +65,6 @@ func (k Key) Validate(now time.Time) error {
 		return err
 	}
 	switch {
-	case utf8.RuneCountInString(k.Description) > 1000 || !utf8.ValidString(k.Description):
-		return fmt.Errorf("%w: the description: use at most 1000 characters", workspace.ErrInvalid)
 	case (k.ServiceAccountID == "") == (k.UserID == ""):
 		return fmt.Errorf("%w: a key belongs to a service account or to a user", workspace.ErrInvalid)
 	case !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(now):
@@ -74,14 +72,14 @@ func (k Key) Validate(now time.Time) error {
 	case k.TokenTTL != 0 && (k.TokenTTL < MinTokenTTL || k.TokenTTL > MaxTokenTTL):
 		return fmt.Errorf("%w: the token lifetime %s: use %s to %s", workspace.ErrInvalid, k.TokenTTL, MinTokenTTL, MaxTokenTTL)
 	}
-	return nil
+	return workspace.ValidDescription(k.Description)
 }
 
 // StoredSecret is what is kept of a secret.
 type StoredSecret struct {
 	ID        string
 	Digest    Digest
-	Hint      string // its last characters, for people
+	Hint      string // the first of its random characters, for people
 	CreatedAt workspace.Time
 	ExpiresAt workspace.Time // zero: as long as the key
 }

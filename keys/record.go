@@ -24,6 +24,7 @@ type Record struct {
 	WorkspaceSlug        string
 	WorkspaceGeneration  int64
 	WorkspaceSuspendedAt workspace.Time
+	WorkspaceDeletedAt   workspace.Time
 
 	OwnerGeneration int64
 	OwnerDisabledAt workspace.Time
@@ -38,6 +39,13 @@ type Record struct {
 // MaxStoredSecrets is how many secrets of a key are looked at: those that may
 // work, and one that has ended, so that its holder can be told.
 const MaxStoredSecrets = MaxLiveSecrets + 1
+
+// Usable reports whether the key could be exchanged at that instant, from where
+// it may be, with a secret that lives.
+func (r *Record) Usable(now time.Time) bool {
+	return r.RevokedAt.IsZero() && r.DeletedAt.IsZero() && (r.ExpiresAt.IsZero() || now.Before(r.ExpiresAt.Time)) &&
+		!r.OwnerGone && r.OwnerDisabledAt.IsZero() && r.WorkspaceSuspendedAt.IsZero() && r.WorkspaceDeletedAt.IsZero()
+}
 
 // recordRow is one row of the statement: the key once per secret.
 type recordRow struct {
@@ -54,10 +62,12 @@ type recordRow struct {
 	Generation       int64          `db:"generation"`
 	ExpiresAt        workspace.Time `db:"expires_at"`
 	RevokedAt        workspace.Time `db:"revoked_at"`
+	DeletedAt        workspace.Time `db:"deleted_at"`
 
 	Slug        string         `db:"slug"`
 	WsGen       int64          `db:"ws_generation"`
 	SuspendedAt workspace.Time `db:"suspended_at"`
+	WsDeleted   workspace.Time `db:"ws_deleted_at"`
 
 	SAGen      sql.NullInt64  `db:"sa_generation"`
 	SADisabled workspace.Time `db:"sa_disabled_at"`
@@ -80,8 +90,8 @@ type recordRow struct {
 
 var recordQuery = `
 SELECT c.seq, k.id, k.workspace_id, k.service_account_id, k.user_id, k.name, k.scopes, k.audiences, k.allowed_cidrs,
-       k.token_ttl_seconds, k.generation, k.expires_at, k.revoked_at,
-       w.slug, w.generation AS ws_generation, w.suspended_at,
+       k.token_ttl_seconds, k.generation, k.expires_at, k.revoked_at, k.deleted_at,
+       w.slug, w.generation AS ws_generation, w.suspended_at, w.deleted_at AS ws_deleted_at,
        a.generation AS sa_generation, a.disabled_at AS sa_disabled_at, a.deleted_at AS sa_deleted_at,
        a.role AS sa_role, a.scopes AS sa_scopes,
        u.generation AS user_generation, u.disabled_at AS user_disabled_at, u.organization_admin,
@@ -144,9 +154,9 @@ func (r recordRow) record() (*Record, error) {
 			AllowedCIDRs:     networks,
 			TokenTTL:         time.Duration(r.TokenTTL.Int64) * time.Second,
 			Generation:       r.Generation,
-			ExpiresAt:        r.ExpiresAt, RevokedAt: r.RevokedAt,
+			ExpiresAt:        r.ExpiresAt, RevokedAt: r.RevokedAt, DeletedAt: r.DeletedAt,
 		},
-		WorkspaceSlug: r.Slug, WorkspaceGeneration: r.WsGen, WorkspaceSuspendedAt: r.SuspendedAt,
+		WorkspaceSlug: r.Slug, WorkspaceGeneration: r.WsGen, WorkspaceSuspendedAt: r.SuspendedAt, WorkspaceDeletedAt: r.WsDeleted,
 		seq: r.Seq,
 	}
 	if r.Scopes.Valid {

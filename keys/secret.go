@@ -2,6 +2,7 @@ package keys
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"log/slog"
@@ -75,6 +76,17 @@ func (f *Format) secretKind(s string) (kind Kind, length int, ok bool) {
 	return kind, length + idLength + 1 + randomLength + checksumLength, ok
 }
 
+// QuotedIn reports whether something in a text begins like a secret of ours. Errors
+// quote what was sent, and secrets end up in the wrong place by mistake.
+func (f *Format) QuotedIn(text string) bool {
+	for i := range text {
+		if _, err := f.ParseSecret(text[i:]); !errors.Is(err, ErrForeignSecret) {
+			return true
+		}
+	}
+	return false
+}
+
 // Names reports whether the secret says that it belongs to the key.
 func (s Secret) Names(id ID) bool { return s.text != nil && strings.HasSuffix(string(id), s.body) }
 
@@ -88,11 +100,11 @@ func (f *Format) ID(s Secret) (ID, error) {
 // Kind tells whose secret it is.
 func (s Secret) Kind() Kind { return s.kind }
 
-// Hint is its last four characters before the checksum, for people who compare a
+// Hint is the first four of its random characters, for people who compare a
 // secret they hold with a list.
 func (s Secret) Hint() string {
-	end := len(s.Reveal()) - checksumLength
-	return s.Reveal()[end-4 : end]
+	random := len(s.Reveal()) - checksumLength - randomLength
+	return s.Reveal()[random : random+4]
 }
 
 // Reveal returns the plain text, empty for the zero value. Call it where the

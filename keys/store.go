@@ -53,26 +53,72 @@ func EndSecrets(ctx context.Context, tx sqlx.ExtContext, id ID, at workspace.Tim
 	return nil
 }
 
-// Revoke ends a key for good and denies its tokens. It reports whether the key
-// was live until now.
-func Revoke(ctx context.Context, tx sqlx.ExtContext, id ID, reason string, at workspace.Time) (bool, error) {
-	result, err := tx.ExecContext(ctx, `UPDATE keys SET revoked_at = ?, revoked_reason = ?, updated_at = ?, generation = generation + 1
-		WHERE id = ? AND revoked_at IS NULL`, at, reason, at, id)
+// EndSecret ends one secret of a key at an instant, if it would live longer. It
+// reports whether it did; false too when the key has no such secret.
+func EndSecret(ctx context.Context, tx sqlx.ExtContext, id ID, secret string, at workspace.Time) (bool, error) {
+	result, err := tx.ExecContext(ctx, `UPDATE key_secrets SET expires_at = ? WHERE key_id = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?)`,
+		at, id, secret, at)
 	if err != nil {
-		return false, fmt.Errorf("revoke key %s: %w", id, err)
+		return false, fmt.Errorf("end a secret of key %s: %w", id, err)
 	}
 	n, err := result.RowsAffected()
 	return n == 1, err
 }
 
-// SetScopes changes what a key may do and denies the tokens that it has.
-func SetScopes(ctx context.Context, tx sqlx.ExtContext, id ID, scopes *oauth.Scope, at workspace.Time) error {
-	_, err := tx.ExecContext(ctx, `UPDATE keys SET scopes = ?, updated_at = ?, generation = generation + 1 WHERE id = ?`,
-		scopeText(scopes), at, id)
+// Revoke ends a key for good and denies its tokens. It returns the new
+// generation, and whether the key was live until now.
+func Revoke(ctx context.Context, tx sqlx.ExtContext, id ID, reason string, at workspace.Time) (int64, bool, error) {
+	return workspace.Bump(ctx, tx, `UPDATE keys SET revoked_at = ?, revoked_reason = ?, updated_at = ?, generation = generation + 1
+		WHERE id = ? AND revoked_at IS NULL RETURNING generation`, at, reason, at, id)
+}
+
+// Delete takes a key that is revoked out of sight.
+func Delete(ctx context.Context, tx sqlx.ExtContext, id ID, at workspace.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE keys SET deleted_at = ?, updated_at = ? WHERE id = ? AND deleted_at IS NULL`, at, at, id)
 	if err != nil {
-		return fmt.Errorf("change the scopes of key %s: %w", id, err)
+		return fmt.Errorf("delete key %s: %w", id, err)
 	}
 	return nil
+}
+
+// Bump denies the tokens that a key has. It returns the new generation.
+func Bump(ctx context.Context, tx sqlx.ExtContext, id ID) (int64, error) {
+	generation, _, err := workspace.Bump(ctx, tx, `UPDATE keys SET generation = generation + 1 WHERE id = ? RETURNING generation`, id)
+	return generation, err
+}
+
+// Touch notes that something of a key was changed.
+func Touch(ctx context.Context, tx sqlx.ExtContext, id ID, at workspace.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE keys SET updated_at = ? WHERE id = ?`, at, id)
+	if err != nil {
+		return fmt.Errorf("update key %s: %w", id, err)
+	}
+	return nil
+}
+
+// Update stores what can change of a key: its name, description, scopes,
+// audiences, networks, token lifetime and expiry.
+func Update(ctx context.Context, tx sqlx.ExtContext, k Key) error {
+	_, err := tx.ExecContext(ctx, `UPDATE keys SET name = ?, description = ?, scopes = ?, audiences = ?, allowed_cidrs = ?,
+		token_ttl_seconds = ?, expires_at = ?, updated_at = ? WHERE id = ?`,
+		k.Name, k.Description, scopeText(k.Scopes), strings.Join(k.Audiences, " "), joinPrefixes(k.AllowedCIDRs),
+		ttlSeconds(k.TokenTTL), k.ExpiresAt, k.UpdatedAt, k.ID)
+	if err != nil {
+		return fmt.Errorf("update key %s: %w", k.ID, err)
+	}
+	return nil
+}
+
+// Unrevoked lists the keys of an owner in a workspace that are not revoked; an
+// empty owner means everybody's.
+func Unrevoked(ctx context.Context, q sqlx.ExtContext, ws workspace.ID, owner string) ([]ID, error) {
+	var ids []ID
+	err := sqlx.SelectContext(ctx, q, &ids, `SELECT id FROM keys WHERE workspace_id = ? AND revoked_at IS NULL
+		AND (? = '' OR service_account_id = ? OR user_id = ?) ORDER BY id`, ws, owner, owner, owner)
+	if err != nil {
+		return nil, fmt.Errorf("read the keys of %s: %w", owner, err)
+	}
+	return ids, nil
 }
 
 // FindLive reads the ID of an owner's key by its name, if it is neither revoked

@@ -18,6 +18,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
 
 var noon = workspace.At(time.Date(2030, 1, 2, 12, 0, 0, 123456000, time.UTC))
@@ -58,7 +59,7 @@ func TestRevokeOnce(t *testing.T) {
 		id := h.key().ID
 		for i, want := range []bool{true, false} {
 			h.inTx(func(tx sqlx.ExtContext) error {
-				live, err := keys.Revoke(t.Context(), tx, id, "lost", workspace.At(noon.Add(time.Duration(i)*time.Hour)))
+				_, live, err := keys.Revoke(t.Context(), tx, id, "lost", workspace.At(noon.Add(time.Duration(i)*time.Hour)))
 				if live != want {
 					t.Errorf("call %d reports %v, want %v", i+1, live, want)
 				}
@@ -80,7 +81,7 @@ func TestFindLive(t *testing.T) {
 			t.Errorf("found %s, want the newest, %s", id, second.ID)
 		}
 		check(t, db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
-			_, err := keys.Revoke(ctx, tx, second.ID, "lost", noon)
+			_, _, err := keys.Revoke(ctx, tx, second.ID, "lost", noon)
 			return err
 		}))
 		if id, err := keys.FindLive(t.Context(), db.Reader(), h.ws.ID, string(h.sa.ID), "ci", noon); err != nil || id != first.ID {
@@ -149,7 +150,7 @@ func TestReadFindsTheLiveSecretsAmongMany(t *testing.T) {
 		id := h.key().ID
 		var ids []string
 		for range 30 {
-			issued, err := h.RotateKey(t.Context(), operator, h.ws.ID, id, time.Hour)
+			issued, err := h.RotateKey(t.Context(), operator, h.ws.ID, id, manage.Rotation{Grace: time.Hour})
 			check(t, err)
 			ok, err := h.Peppers.Matches(id, issued.Secret, h.read(id).Secrets[0].Digest)
 			if check(t, err); !ok {

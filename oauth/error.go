@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -30,6 +31,9 @@ const (
 	// TooManyFailures is ours: RFC 6749 names no code for 429. Clients act on
 	// the status and on Retry-After.
 	TooManyFailures Code = "too_many_failures"
+
+	// QuotaExceeded is ours as well, for right credentials that are used too often.
+	QuotaExceeded Code = "quota_exceeded"
 )
 
 // Error is the wire error of the OAuth endpoints (RFC 6749 §5.2). Everything in
@@ -39,7 +43,9 @@ type Error struct {
 	Description string // a sentence: what was wrong, what is accepted, what to do
 	Status      int    // HTTP status
 	RetryAfter  time.Duration
-	Scope       Scope // what InsufficientScope asks for
+	Scope       Scope  // what InsufficientScope asks for
+	Topic       Topic  // what explains it; empty: that of Code, or of Status
+	URI         string // of the page that explains it, for the wire; see Explained
 }
 
 // Errorf makes an Error with status 400, or 401 for InvalidClient and
@@ -63,17 +69,27 @@ func (e *Error) WithStatus(status int) *Error {
 	return &c
 }
 
-// Error makes e an error; the text is fit for a log line.
-func (e *Error) Error() string {
-	return string(e.Code) + ": " + e.Description
+// Explained returns a copy of e with its topic, and with the address of that
+// topic's page at the issuer, an URL without a trailing slash.
+func (e *Error) Explained(issuer string) *Error {
+	c := *e
+	c.Topic = e.explanation()
+	c.URI = c.Topic.URI(issuer)
+	return &c
 }
 
-// MarshalJSON writes the two members of RFC 6749 §5.2.
+// Error makes e an error; the text is fit for a log line.
+func (e *Error) Error() string {
+	return cmp.Or(string(e.Code), string(e.explanation())) + ": " + e.Description
+}
+
+// MarshalJSON writes the members of RFC 6749 §5.2.
 func (e *Error) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Code        Code   `json:"error"`
 		Description string `json:"error_description,omitempty"`
-	}{e.Code, e.Description})
+		URI         string `json:"error_uri,omitempty"`
+	}{e.Code, e.Description, uriReference(e.URI)})
 }
 
 // Challenge is the WWW-Authenticate header of a resource that refuses a request
@@ -90,6 +106,7 @@ func (e *Error) Challenge(realm string) string {
 	if e.Code != "" {
 		add("error", string(e.Code))
 		add("error_description", e.Description)
+		add("error_uri", uriReference(e.URI))
 		add("scope", e.Scope.String())
 	}
 	return strings.TrimSpace("Bearer " + strings.Join(attributes, ", "))
@@ -115,27 +132,44 @@ func SetRetryAfter(header http.Header, wait time.Duration) {
 // Problem is an error of a resource as application/problem+json (RFC 9457), which
 // clients of the "success and error" convention can read too.
 type Problem struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail"`
-	RequestID string `json:"request_id,omitempty"`
-	Success   bool   `json:"success"`
-	Error     string `json:"error"`
+	Type      string       `json:"type"` // address of the page that explains it
+	Title     string       `json:"title"`
+	Status    int          `json:"status"`
+	Detail    string       `json:"detail"`
+	Code      Topic        `json:"code"`
+	Errors    []FieldError `json:"errors,omitempty"` // what is wrong with which part of the body
+	RequestID string       `json:"request_id,omitempty"`
+	Success   bool         `json:"success"`
+	Error     string       `json:"error"`
+}
+
+// FieldError says what is wrong with one member of a request's body, as in the
+// example of RFC 9457 §3.
+type FieldError struct {
+	Pointer string `json:"pointer"` // JSON pointer to the member (RFC 6901), such as /scopes/0; empty: the whole body
+	Detail  string `json:"detail"`
 }
 
 // ProblemType is the media type of a Problem.
 const ProblemType = "application/problem+json"
 
-// Problem describes the error for a body. The request ID may be empty.
+// Problem describes the error for a body. The request ID may be empty. An error
+// without URI has no page, and so the title that RFC 9457 §4.2.1 gives to
+// about:blank.
 func (e *Error) Problem(requestID string) Problem {
-	detail := e.Description
-	if detail == "" {
-		detail = "Something went wrong on our side."
+	p := Problem{
+		Type: "about:blank", Title: http.StatusText(e.Status), Status: e.Status, Detail: e.Description,
+		Code: e.explanation(), RequestID: requestID,
 	}
-	return Problem{
-		Type: "about:blank", Title: http.StatusText(e.Status), Status: e.Status, Detail: detail, RequestID: requestID, Error: detail,
+	h, known := p.Code.Help()
+	if known && e.URI != "" {
+		p.Type, p.Title = uriReference(e.URI), h.Title
 	}
+	if p.Detail == "" {
+		p.Detail = "Something went wrong on our side."
+	}
+	p.Error = p.Detail
+	return p
 }
 
 // Printable replaces every byte outside the set that RFC 6749 §5.2 allows in
@@ -151,4 +185,18 @@ func Printable(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// uriReference encodes every byte outside the set that RFC 6749 §5.2 allows in
+// error_uri (%x21 / %x23-5B / %x5D-7E).
+func uriReference(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c <= 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }

@@ -49,3 +49,67 @@ func FindMember(ctx context.Context, q sqlx.ExtContext, ws ID, user UserID) (Mem
 	return get[Member](ctx, q, fmt.Sprintf("member %s of %s", user, ws),
 		`SELECT `+memberColumns+` FROM members WHERE workspace_id = ? AND user_id = ?`, ws, user)
 }
+
+// Membership is a member with what people know them by.
+type Membership struct {
+	Member
+	Email      string `db:"email"`
+	Name       string `db:"name"`
+	DisabledAt Time   `db:"disabled_at"` // of the user
+}
+
+const membershipQuery = `SELECT m.workspace_id, m.user_id, m.role, m.created_at, m.updated_at, u.email, u.name, u.disabled_at
+	FROM members m JOIN users u ON u.id = m.user_id`
+
+// MemberFilter chooses members.
+type MemberFilter struct {
+	Text string // part of the address or name
+	Role Role
+}
+
+// ListMembers reads the members of a workspace, the newest first.
+func ListMembers(ctx context.Context, q sqlx.ExtContext, ws ID, f MemberFilter, page Page) ([]Membership, error) {
+	w := Where{}
+	w.Add("m.workspace_id = ?", ws)
+	w.Contains(f.Text, "u.email", "u.name")
+	if f.Role != "" {
+		w.Add("m.role = ?", f.Role)
+	}
+	return Select[Membership](ctx, q, "members", membershipQuery, w, page, "m.created_at", "m.user_id")
+}
+
+// FindMembership reads a member. ErrNotFound if the user is none.
+func FindMembership(ctx context.Context, q sqlx.ExtContext, ws ID, user UserID) (Membership, error) {
+	return get[Membership](ctx, q, fmt.Sprintf("member %s of %s", user, ws),
+		membershipQuery+` WHERE m.workspace_id = ? AND m.user_id = ?`, ws, user)
+}
+
+// MembershipsOf reads the workspaces that a user is a member of, with the role
+// in each; deleted workspaces do not count.
+func MembershipsOf(ctx context.Context, q sqlx.ExtContext, user UserID) ([]Member, error) {
+	var found []Member
+	err := sqlx.SelectContext(ctx, q, &found, `SELECT m.workspace_id, m.user_id, m.role, m.created_at, m.updated_at FROM members m
+		JOIN workspaces w ON w.id = m.workspace_id WHERE m.user_id = ? AND w.deleted_at IS NULL ORDER BY m.created_at, m.workspace_id`, user)
+	if err != nil {
+		return nil, fmt.Errorf("read the memberships of %s: %w", user, err)
+	}
+	return found, nil
+}
+
+// SetMemberRole changes a member's role.
+func SetMemberRole(ctx context.Context, tx sqlx.ExtContext, m Member) error {
+	_, err := updateOne(ctx, tx, `UPDATE members SET role = ?, updated_at = ? WHERE workspace_id = ? AND user_id = ?`,
+		m.Role, m.UpdatedAt, m.WorkspaceID, m.UserID)
+	return err
+}
+
+// DeleteMember takes a user out of a workspace.
+func DeleteMember(ctx context.Context, tx sqlx.ExtContext, ws ID, user UserID) error {
+	_, err := updateOne(ctx, tx, `DELETE FROM members WHERE workspace_id = ? AND user_id = ?`, ws, user)
+	return err
+}
+
+// OtherOwners counts the owners of a workspace beside a user.
+func OtherOwners(ctx context.Context, q sqlx.ExtContext, ws ID, user UserID) (int64, error) {
+	return count(ctx, q, `SELECT count(*) FROM members WHERE workspace_id = ? AND role = 'owner' AND user_id <> ?`, ws, user)
+}

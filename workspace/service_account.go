@@ -2,7 +2,7 @@ package workspace
 
 import (
 	"context"
-	"unicode/utf8"
+	"fmt"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -32,12 +32,10 @@ func (a ServiceAccount) Validate() error {
 	switch {
 	case !hyphenated.MatchString(a.Name):
 		return invalidf("the service account name %q: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends, such as gitlab-ci", a.Name)
-	case utf8.RuneCountInString(a.Description) > 1000 || !utf8.ValidString(a.Description):
-		return invalidf("the description: use at most 1000 characters")
 	case a.Role != "" && a.Scopes != "":
 		return invalidf("a service account has a role or explicit scopes, not both")
 	}
-	return nil
+	return ValidDescription(a.Description)
 }
 
 // InsertServiceAccount stores a new one. ErrConflict: the name is taken.
@@ -61,9 +59,51 @@ func ServiceAccountByName(ctx context.Context, q sqlx.ExtContext, ws ID, name st
 		FROM service_accounts WHERE workspace_id = ? AND name = ? AND deleted_at IS NULL`, ws, name)
 }
 
-// DisableServiceAccount stops a service account and denies all its tokens.
-// It reports whether the account was live until now.
-func DisableServiceAccount(ctx context.Context, tx sqlx.ExtContext, id ServiceAccountID, at Time) (bool, error) {
-	return updateOne(ctx, tx, `UPDATE service_accounts SET disabled_at = ?, updated_at = ?, generation = generation + 1
-		WHERE id = ? AND disabled_at IS NULL AND deleted_at IS NULL`, at, at, id)
+// ServiceAccountFilter chooses service accounts.
+type ServiceAccountFilter struct {
+	Text     string // part of the name or description
+	Disabled *bool
+	Name     string // exactly
+}
+
+// ListServiceAccounts reads the live ones of a workspace, the newest first.
+func ListServiceAccounts(ctx context.Context, q sqlx.ExtContext, ws ID, f ServiceAccountFilter, page Page) ([]ServiceAccount, error) {
+	w := Where{}
+	w.Add("workspace_id = ?", ws)
+	w.Add("deleted_at IS NULL")
+	w.Contains(f.Text, "name", "description")
+	w.Null("disabled_at", f.Disabled, false)
+	if f.Name != "" {
+		w.Add("name = ?", f.Name)
+	}
+	return Select[ServiceAccount](ctx, q, "service accounts", `SELECT `+serviceAccountColumns+` FROM service_accounts`, w, page, "created_at", "id")
+}
+
+// UpdateServiceAccount stores what can change of a live one. When narrower is
+// set, its tokens are denied. It returns the generation. ErrConflict: the name
+// is taken.
+func UpdateServiceAccount(ctx context.Context, tx sqlx.ExtContext, a ServiceAccount, narrower bool) (int64, error) {
+	taken, err := count(ctx, tx, `SELECT count(*) FROM service_accounts WHERE workspace_id = ? AND name = ? AND deleted_at IS NULL AND id <> ?`,
+		a.WorkspaceID, a.Name, a.ID)
+	if err != nil {
+		return 0, err
+	}
+	if taken > 0 {
+		return 0, fmt.Errorf("a service account named %s exists already: %w", a.Name, ErrConflict)
+	}
+	step := 0
+	if narrower {
+		step = 1
+	}
+	generation, _, err := Bump(ctx, tx, `UPDATE service_accounts SET name = ?, description = ?, role = ?, scopes = ?, disabled_at = ?,
+		updated_at = ?, generation = generation + ? WHERE id = ? AND deleted_at IS NULL RETURNING generation`,
+		a.Name, a.Description, a.Role, a.Scopes, a.DisabledAt, a.UpdatedAt, step, a.ID)
+	return generation, err
+}
+
+// DeleteServiceAccount ends a service account for good and denies all its
+// tokens; its name is free again. It returns the new generation.
+func DeleteServiceAccount(ctx context.Context, tx sqlx.ExtContext, id ServiceAccountID, at Time) (int64, bool, error) {
+	return Bump(ctx, tx, `UPDATE service_accounts SET deleted_at = ?, updated_at = ?, generation = generation + 1
+		WHERE id = ? AND deleted_at IS NULL RETURNING generation`, at, at, id)
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -47,4 +48,94 @@ func updateOne(ctx context.Context, tx sqlx.ExtContext, query string, args ...an
 	}
 	n, err := result.RowsAffected()
 	return n == 1, err
+}
+
+// Bump runs an UPDATE … RETURNING of a generation. It reports whether there was
+// a row.
+func Bump(ctx context.Context, tx sqlx.ExtContext, query string, args ...any) (generation int64, found bool, err error) {
+	err = sqlx.GetContext(ctx, tx, &generation, query, args...)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("update: %w", err)
+	}
+	return generation, true, nil
+}
+
+func count(ctx context.Context, q sqlx.ExtContext, query string, args ...any) (n int64, err error) {
+	if err := sqlx.GetContext(ctx, q, &n, query, args...); err != nil {
+		return 0, fmt.Errorf("count: %w", err)
+	}
+	return n, nil
+}
+
+// Position is a place in a list that is ordered by time, then ID. The zero value
+// is before the first.
+type Position struct {
+	At Time   `json:"at"`
+	ID string `json:"id"`
+}
+
+// Page is a part of a list: what comes after a position, at most Limit of it.
+type Page struct {
+	After Position
+	Limit int
+}
+
+// Where gathers conditions that all have to hold. It is for the stores of other
+// packages too.
+type Where struct {
+	conditions []string
+	args       []any
+}
+
+// Add adds a condition with its arguments.
+func (w *Where) Add(condition string, args ...any) {
+	w.conditions = append(w.conditions, condition)
+	w.args = append(w.args, args...)
+}
+
+// Contains asks that one of the columns has the text in it, whatever its case in
+// ASCII. An empty text asks nothing.
+func (w *Where) Contains(text string, columns ...string) {
+	if text == "" {
+		return
+	}
+	pattern := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(strings.ToLower(text)) + "%"
+	var each []string
+	for _, column := range columns {
+		each = append(each, `lower(`+column+`) LIKE ? ESCAPE '\'`)
+		w.args = append(w.args, pattern)
+	}
+	w.conditions = append(w.conditions, "("+strings.Join(each, " OR ")+")")
+}
+
+// Null asks for rows where a column is NULL, if *want equals null, or is not. A
+// nil want asks nothing.
+func (w *Where) Null(column string, want *bool, null bool) {
+	switch {
+	case want == nil:
+	case *want == null:
+		w.Add(column + " IS NULL")
+	default:
+		w.Add(column + " IS NOT NULL")
+	}
+}
+
+// Select reads a page of rows, the newest first. time and id name the columns of
+// the order.
+func Select[T any](ctx context.Context, q sqlx.ExtContext, what, query string, w Where, page Page, time, id string) ([]T, error) {
+	if page.After != (Position{}) {
+		w.Add(`(`+time+`, `+id+`) < (?, ?)`, page.After.At, page.After.ID)
+	}
+	if len(w.conditions) > 0 {
+		query += ` WHERE ` + strings.Join(w.conditions, " AND ")
+	}
+	query += ` ORDER BY ` + time + ` DESC, ` + id + ` DESC LIMIT ?`
+	rows := []T{}
+	if err := sqlx.SelectContext(ctx, q, &rows, query, append(w.args, page.Limit)...); err != nil {
+		return nil, fmt.Errorf("list %s: %w", what, err)
+	}
+	return rows, nil
 }

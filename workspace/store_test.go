@@ -101,27 +101,21 @@ func TestServiceAccounts(t *testing.T) {
 }
 
 // Closing works once; the second time changes nothing and says so.
-func TestSuspendAndDisableOnce(t *testing.T) {
+func TestSuspendOnce(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		ctx, w := t.Context(), db.Writer()
 		ws := workspace.Workspace{ID: workspace.NewID(), Slug: "acme", Name: "Acme", Generation: 1, CreatedAt: noon, UpdatedAt: noon}
 		check(t, workspace.Insert(ctx, w, ws))
-		sa := workspace.ServiceAccount{ID: workspace.NewServiceAccountID(), WorkspaceID: ws.ID, Name: "ci", Generation: 1, CreatedAt: noon, UpdatedAt: noon}
-		check(t, workspace.InsertServiceAccount(ctx, w, sa))
 		for i, first := range []bool{true, false} {
 			at := workspace.At(noon.Add(time.Duration(i) * time.Hour))
-			suspended, err := workspace.Suspend(ctx, w, ws.ID, at)
+			_, suspended, err := workspace.Suspend(ctx, w, ws.ID, at, at)
 			check(t, err)
-			disabled, err := workspace.DisableServiceAccount(ctx, w, sa.ID, at)
-			check(t, err)
-			if suspended != first || disabled != first {
-				t.Errorf("call %d reports %v and %v", i+1, suspended, disabled)
+			if suspended != first {
+				t.Errorf("call %d reports %v", i+1, suspended)
 			}
 		}
 		ws.SuspendedAt, ws.Generation = noon, 2
 		same(t, ws)(workspace.Find(ctx, db.Reader(), "acme"))
-		sa.DisabledAt, sa.Generation = noon, 2
-		same(t, sa)(workspace.FindServiceAccount(ctx, db.Reader(), ws.ID, sa.ID))
 	})
 }
 

@@ -130,7 +130,10 @@ func wantChained(t *testing.T, db *schema.DB) {
 		}
 		hash := make([]byte, sha256.Size)
 		for i, e := range events {
-			text, err := json.Marshal([]any{e.Chain, int64(i + 1), e.ID, e.At.UnixMicro(), e.Action, e.ActorKind, e.ActorID, e.SubjectID, e.Detail})
+			text, err := json.Marshal([]any{
+				2, e.Chain, int64(i + 1), e.ID, e.At.UnixMicro(), e.Action, e.ActorKind, e.ActorID, e.SubjectID, e.Detail,
+				e.KeyID, e.OwnerID, e.Address, e.Agent, e.RequestID,
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

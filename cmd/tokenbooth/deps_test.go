@@ -30,7 +30,7 @@ var levels = map[string]int{
 
 	"keys": 2, "keys/signing": 2, "oauth/bearer/bearertest": 2, "oauth/bearer/redisfeed": 2,
 
-	"policy": 3,
+	"policy": 3, "workspace/webhook": 3,
 
 	"policy/quota": 4, "policy/revocation": 4,
 
@@ -70,8 +70,10 @@ var reserved = []struct {
 // forTests may be imported by tests alone.
 var forTests = []string{"deploy/schema/schematest"}
 
-// transactions are begun here; everybody else is handed one.
-var transactions = []string{"deploy/schema", "workspace/manage"}
+// transactions are begun here; everybody else is handed one. The webhook's begin
+// with the clock and not with a use case: they change nothing but its own tables.
+// So do the audit's, of batches of exchanges; its events join the caller's.
+var transactions = []string{"deploy/schema", "workspace/manage", "workspace/webhook", "workspace/audit"}
 
 // beginners are the methods of database/sql, sqlx and deploy/schema that begin a
 // transaction.

@@ -24,13 +24,13 @@ type cluster struct {
 	ws   workspace.ID
 }
 
-var admin = manage.Operator("test")
+var tester = manage.Operator("test")
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	env := onPostgres(schematest.PostgresURL(t))
 	c := &cluster{t: t, backend: participant(t, env)}
-	ws, err := c.manager.CreateWorkspace(t.Context(), admin, "Payments", "")
+	ws, err := c.manager.CreateWorkspace(t.Context(), tester, "Payments", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +42,11 @@ func newCluster(t *testing.T) *cluster {
 // newKey makes a service account with a key.
 func (c *cluster) newKey(name string) (manage.Issued, credential) {
 	c.t.Helper()
-	sa, err := c.manager.CreateServiceAccount(c.t.Context(), admin, c.ws, manage.NewServiceAccount{Name: name, Role: "admin"})
+	sa, err := c.manager.CreateServiceAccount(c.t.Context(), tester, c.ws, manage.NewServiceAccount{Name: name, Role: "admin"})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	issued, err := c.manager.CreateKey(c.t.Context(), admin, c.ws, manage.NewKey{ServiceAccountID: sa.ID, Name: name})
+	issued, err := c.manager.CreateKey(c.t.Context(), tester, c.ws, manage.NewKey{ServiceAccountID: sa.ID, Name: name})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -101,16 +101,16 @@ func TestReplicasAgree(t *testing.T) {
 	for i := range 3 {
 		narrow, wide := oauth.NewScope("collectors:read"), oauth.NewScope("collectors:create")
 		c.change(fmt.Sprintf("narrowing %d", i), key, func(a answer) bool { return a.text("scope") == "collectors:read" }, func() error {
-			return c.manager.SetKeyScopes(t.Context(), admin, c.ws, issued.ID, &narrow)
+			return c.manager.SetKeyScopes(t.Context(), tester, c.ws, issued.ID, &narrow)
 		})
 		c.change(fmt.Sprintf("swapping %d", i), key, func(a answer) bool { return a.text("scope") == "collectors:create" }, func() error {
-			return c.manager.SetKeyScopes(t.Context(), admin, c.ws, issued.ID, &wide)
+			return c.manager.SetKeyScopes(t.Context(), tester, c.ws, issued.ID, &wide)
 		})
 	}
 
 	var rotated manage.Issued
 	c.change("rotation", key, refused, func() (err error) {
-		rotated, err = c.manager.RotateKey(t.Context(), admin, c.ws, issued.ID, 0)
+		rotated, err = c.manager.RotateKey(t.Context(), tester, c.ws, issued.ID, manage.Rotation{})
 		return err
 	})
 	old := key
@@ -122,7 +122,7 @@ func TestReplicasAgree(t *testing.T) {
 
 	token := wantToken(t, c.a.url, key)
 	c.change("revocation", key, refused, func() error {
-		return c.manager.RevokeKey(t.Context(), admin, c.ws, issued.ID, "test")
+		return c.manager.RevokeKey(t.Context(), tester, c.ws, issued.ID, "test")
 	})
 	for _, r := range []*replica{c.a, c.b} {
 		if who := get(t, r.url+"/api/v1/whoami", token); who.status != http.StatusUnauthorized {
@@ -134,7 +134,7 @@ func TestReplicasAgree(t *testing.T) {
 	wantToken(t, c.a.url, other)
 	wantToken(t, c.b.url, other)
 	c.change("disabling", other, refused, func() error {
-		return c.manager.DisableServiceAccount(t.Context(), admin, c.ws, fresh.ServiceAccountID)
+		return c.manager.DisableServiceAccount(t.Context(), tester, c.ws, fresh.ServiceAccountID)
 	})
 }
 
@@ -143,7 +143,7 @@ func TestReplicasAgree(t *testing.T) {
 func (c *cluster) revoke(issued manage.Issued) <-chan error {
 	c.t.Helper()
 	returned := make(chan error, 1)
-	go func() { returned <- c.manager.RevokeKey(c.t.Context(), admin, c.ws, issued.ID, "test") }()
+	go func() { returned <- c.manager.RevokeKey(c.t.Context(), tester, c.ws, issued.ID, "test") }()
 	eventually(c.t, "a committed revocation", func() bool {
 		return query[int](c.t, c.db, "SELECT COUNT(*) FROM keys WHERE id = ? AND revoked_at IS NOT NULL", string(issued.ID)) == 1
 	})

@@ -27,6 +27,7 @@ func (b *booth) send(r *http.Request) answer {
 	b.ServeHTTP(recorder, r)
 	a := answer{status: recorder.Code, header: recorder.Header(), body: recorder.Body.String()}
 	b.checkAnswer(a)
+	b.checkExplained(a)
 	if r.URL.Path == endpoint.LoginPath {
 		b.checkTokenAnswer(r, a)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tokenbooth/tokenbooth/oauth/endpoint"
 	"github.com/tokenbooth/tokenbooth/policy/quota"
+	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
 
 // An unknown key and a wrong secret get the same answer to the byte, header
@@ -170,7 +171,7 @@ func TestUnavailableIsNotUnauthorized(t *testing.T) {
 func TestRotationOverlaps(t *testing.T) {
 	b := newBooth(t, options{})
 	old := b.key(nil)
-	issued := must(b.manager.RotateKey(b.Context(), operator, b.workspace.ID, old.ID, time.Hour))
+	issued := must(b.manager.RotateKey(b.Context(), operator, b.workspace.ID, old.ID, manage.Rotation{Grace: time.Hour}))
 	b.hide(issued.Secret.Reveal())
 	b.login(formOf(old)).want(b, http.StatusOK, "")
 	b.login(formOf(issued)).want(b, http.StatusOK, "")

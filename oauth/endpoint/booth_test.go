@@ -25,6 +25,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/policy/quota"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/audit"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
@@ -132,6 +133,7 @@ func (b *booth) start(o options, timing change.Timing) {
 		Format: b.format, Peppers: b.manager.Peppers, Directory: b.directory,
 		Usage:    keys.NewUsageWriter(b.db.Writer(), time.Second, log),
 		Failures: quota.NewFailures(o.failures), Now: o.now,
+		Exchanges: audit.NewWriter(b.db, audit.WriterOptions{Log: log}),
 	}
 	trusts := func(ctx context.Context, kid string) (bearer.Key, error) {
 		for _, k := range o.trusted {

@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/oauth/bearer"
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
 	"github.com/tokenbooth/tokenbooth/policy"
@@ -53,11 +54,12 @@ func (h *Handler) Mount(e *echo.Echo) error {
 		return fmt.Errorf("issuer: %w", err)
 	}
 	base := strings.TrimSuffix(issuer.Path, "/")
-	all(e, base+LoginPath, only(h.token, http.MethodPost))
-	all(e, base+JWKSPath, only(h.jwks, http.MethodGet, http.MethodHead))
-	all(e, base+openIDPath, only(h.metadata, http.MethodGet, http.MethodHead))
-	all(e, serverPath+base, only(h.metadata, http.MethodGet, http.MethodHead))
-	all(e, base+WhoamiPath, only(h.whoami, http.MethodGet, http.MethodHead))
+	all(e, base+LoginPath, h.only(h.token, http.MethodPost))
+	all(e, base+JWKSPath, h.only(h.jwks, http.MethodGet, http.MethodHead))
+	all(e, base+openIDPath, h.only(h.metadata, http.MethodGet, http.MethodHead))
+	all(e, serverPath+base, h.only(h.metadata, http.MethodGet, http.MethodHead))
+	all(e, base+WhoamiPath, h.only(h.whoami, http.MethodGet, http.MethodHead))
+	h.mountDocs(e, base)
 	return nil
 }
 
@@ -68,7 +70,7 @@ func all(e *echo.Echo, path string, handler echo.HandlerFunc) {
 }
 
 // only answers other methods with 405 and Allow (RFC 9110 §15.5.6).
-func only(next echo.HandlerFunc, methods ...string) echo.HandlerFunc {
+func (h *Handler) only(next echo.HandlerFunc, methods ...string) echo.HandlerFunc {
 	allow := strings.Join(methods, ", ")
 	return func(c echo.Context) error {
 		for _, m := range methods {
@@ -82,10 +84,8 @@ func only(next echo.HandlerFunc, methods ...string) echo.HandlerFunc {
 		if c.Request().Method == http.MethodOptions {
 			return c.NoContent(http.StatusNoContent)
 		}
-		return writeJSON(c, http.StatusMethodNotAllowed, map[string]string{
-			"error":             "invalid_request",
-			"error_description": "This address takes " + allow + " only.",
-		})
+		wire := oauth.Errorf(oauth.InvalidRequest, "This address takes %s only.", allow).WithStatus(http.StatusMethodNotAllowed)
+		return writeJSON(c, wire.Status, wire.Explained(h.Issuer))
 	}
 }
 
@@ -95,7 +95,7 @@ func origin(c echo.Context) grant.Origin {
 	if err != nil {
 		address = netip.IPv6Unspecified() // a listener without addresses, such as a Unix socket
 	}
-	return grant.Origin{Address: address.Unmap(), Agent: c.Request().UserAgent()}
+	return grant.Origin{Address: address.Unmap(), Agent: c.Request().UserAgent(), RequestID: c.Response().Header().Get("Request-Id")}
 }
 
 // writeJSON writes an answer as one line, which is kind to terminals; to HEAD
@@ -123,6 +123,10 @@ func writePublic(c echo.Context, contentType string, maxAge time.Duration, docum
 	if err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
+	return writePublicBody(c, contentType, maxAge, body)
+}
+
+func writePublicBody(c echo.Context, contentType string, maxAge time.Duration, body []byte) error {
 	sum := sha256.Sum256(body)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 	header := c.Response().Header()

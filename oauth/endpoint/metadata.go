@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokenbooth/tokenbooth/keys/jwk"
 	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/oauth/grant"
 )
 
 const metadataMaxAge = 5 * time.Minute
@@ -48,9 +49,9 @@ func (h *Handler) withhold(c echo.Context, err error) error {
 	h.Log.ErrorContext(c.Request().Context(), "the signing keys are not given out", "error", err)
 	header := c.Response().Header()
 	header.Set(echo.HeaderCacheControl, "no-store")
-	oauth.SetRetryAfter(header, retrySoon())
+	oauth.SetRetryAfter(header, grant.RetrySoon())
 	return writeJSON(c, http.StatusServiceUnavailable,
-		oauth.Errorf(oauth.TemporarilyUnavailable, "This replica may lack a key: go on with the keys that you have, and ask again shortly."))
+		oauth.Errorf(oauth.TemporarilyUnavailable, "This replica may lack a key: go on with the keys that you have, and ask again shortly.").Explained(h.Issuer))
 }
 
 func algorithms(set jwk.Set) []string {

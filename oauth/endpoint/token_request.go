@@ -275,7 +275,7 @@ func trimEnd(s string) string { return strings.TrimRight(s, "\r\n") }
 func (p parameters) asked() (policy.Request, error) {
 	scope, err := oauth.ParseScope(p.get("scope"))
 	if err != nil {
-		return policy.Request{}, oauth.Errorf(oauth.InvalidScope, "The parameter scope is malformed: %s.", sentence(err, oauth.ErrScopeSyntax))
+		return policy.Request{}, oauth.Errorf(oauth.InvalidScope, "The parameter scope is malformed: %s.", grant.Sentence(err, oauth.ErrScopeSyntax))
 	}
 	for _, resource := range p["resource"] {
 		if err := policy.CheckURI(resource); err != nil {

@@ -121,7 +121,7 @@ func (b *booth) suspended() manage.Issued {
 // rotated still has the secret that rotation has ended.
 func (b *booth) rotated() manage.Issued {
 	k := b.key(nil)
-	issued := must(b.manager.RotateKey(b.Context(), operator, b.workspace.ID, k.ID, 0))
+	issued := must(b.manager.RotateKey(b.Context(), operator, b.workspace.ID, k.ID, manage.Rotation{}))
 	b.hide(issued.Secret.Reveal())
 	return k
 }

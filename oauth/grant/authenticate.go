@@ -10,6 +10,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/policy/quota"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/audit"
 )
 
 // Credentials are what a client presents: both as they arrived.
@@ -20,8 +21,9 @@ type Credentials struct {
 
 // Origin is where a request comes from.
 type Origin struct {
-	Address netip.Addr // the client's, behind trusted proxies
-	Agent   string     // User-Agent
+	Address   netip.Addr // the client's, behind trusted proxies
+	Agent     string     // User-Agent
+	RequestID string     // Request-Id of the answer
 }
 
 // Client is a key that has proven itself and may be used now.
@@ -31,13 +33,14 @@ type Client struct {
 	At       time.Time // when that was decided
 }
 
-// Authenticator recognises keys. All fields are required, but Now.
+// Authenticator recognises keys. All fields are required, but Exchanges and Now.
 type Authenticator struct {
 	Format    *keys.Format
 	Peppers   keys.Peppers
 	Directory *keys.Directory
 	Usage     *keys.UsageWriter
 	Failures  *quota.Failures
+	Exchanges *audit.Writer    // nil: nothing is recorded
 	Now       func() time.Time // zero: time.Now
 }
 
@@ -49,35 +52,54 @@ func (a *Authenticator) now() time.Time {
 }
 
 // Authenticate recognises a key by its ID and secret, or by the secret alone,
-// and checks that it may be used now from there.
+// and checks that it may be used now from there. It records nothing: see Direct.
 //
 // It returns ErrCredentials or wraps keys.ErrMalformedSecret when the secret is
 // not right, a *TooManyFailuresError instead when that source has failed too
 // often, a *RefusedError when the secret is right but the key may not be used,
 // and wraps keys.ErrUnavailable when it cannot be known.
 func (a *Authenticator) Authenticate(ctx context.Context, c Credentials, from Origin) (*Client, error) {
+	known, err := a.authenticate(ctx, c, from)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{Record: known.record, SecretID: known.secret.ID, At: known.at}, nil
+}
+
+// attempt is what is known of a key that somebody tries to use, whether they may
+// or not.
+type attempt struct {
+	record *keys.Record      // nil: no key that exists, or none that was looked up
+	secret keys.StoredSecret // zero: the secret that was presented is not right
+	at     time.Time         // when that was decided
+}
+
+// authenticate is Authenticate that also tells of whom it has refused.
+func (a *Authenticator) authenticate(ctx context.Context, c Credentials, from Origin) (attempt, error) {
 	record, stored, err := a.recognise(ctx, c)
 	now := a.now() // after the look-up, which may take seconds: the key may end meanwhile
+	known := attempt{record, stored, now}
 	if errors.Is(err, ErrCredentials) || errors.Is(err, keys.ErrMalformedSecret) {
 		// The secret was checked first: the budget can only turn one refusal
 		// into another, so a flood of failures locks nobody out.
 		if wait := a.Failures.Spend(from.Address, now); wait > 0 {
-			return nil, &TooManyFailuresError{RetryAfter: wait, Cause: err}
+			return known, &TooManyFailuresError{RetryAfter: wait, Cause: err}
 		}
 	}
 	if err != nil {
-		return nil, err
+		return known, err
 	}
 	if err := admit(record, stored, from, now); err != nil {
 		a.Usage.Failed(record.ID, workspace.At(now))
-		return nil, err
+		return known, err
 	}
-	return &Client{Record: record, SecretID: stored.ID, At: now}, nil
+	return known, nil
 }
 
 // recognise finds the key whose secret this is. For the format alone it looks
 // nothing up. A secret that is not right costs the same work whether its key
-// exists or not, and however often that was rotated.
+// exists or not, and however often that was rotated; the key, if it exists, comes
+// beside that error, for the record.
 func (a *Authenticator) recognise(ctx context.Context, c Credentials) (*keys.Record, keys.StoredSecret, error) {
 	none := keys.StoredSecret{}
 	secret, err := a.Format.ParseSecret(c.Secret)
@@ -96,24 +118,25 @@ func (a *Authenticator) recognise(ctx context.Context, c Credentials) (*keys.Rec
 	if err != nil {
 		return nil, none, err
 	}
-	return a.match(record, secret)
+	stored, err := a.match(record, secret)
+	return record, stored, err
 }
 
 // match compares a secret with those of its key. One that is stored under a
 // pepper that is not configured counts only as long as it works.
-func (a *Authenticator) match(record *keys.Record, secret keys.Secret) (*keys.Record, keys.StoredSecret, error) {
+func (a *Authenticator) match(record *keys.Record, secret keys.Secret) (keys.StoredSecret, error) {
 	var unknown error
 	for _, stored := range record.Secrets {
 		right, err := a.Peppers.Matches(record.ID, secret, stored.Digest)
 		if right {
-			return record, stored, nil
+			return stored, nil
 		}
 		if err != nil && stored.Live(a.now()) {
 			unknown = err
 		}
 	}
 	refusal := a.noMatch(record.ID, secret, len(record.Secrets))
-	return nil, keys.StoredSecret{}, cmp.Or(unknown, refusal)
+	return keys.StoredSecret{}, cmp.Or(unknown, refusal)
 }
 
 // noMatch notes the failure, for nobody if there is no such key, and does the
@@ -144,10 +167,12 @@ func admit(r *keys.Record, secret keys.StoredSecret, from Origin, now time.Time)
 		return refuse(Expired, "The API key expired at %s: create a new one.", r.ExpiresAt.Format(day))
 	case !secret.Live(now):
 		return refuse(Replaced, "This secret of the API key ended at %s, when the key was rotated: use its newer secret.", secret.ExpiresAt.Format(day))
+	case !r.WorkspaceDeletedAt.IsZero():
+		return refuse(Deleted, "The API key was revoked, because its workspace was deleted at %s.", r.WorkspaceDeletedAt.Format(day))
 	case r.OwnerGone && r.UserID != "":
 		return refuse(Removed, "The owner of this personal key is no longer a member of the workspace.")
 	case r.OwnerGone:
-		return refuse(Removed, "The service account of this API key was deleted: create a key of another one.")
+		return refuse(Removed, "The API key was revoked, because its service account was deleted: create a key of another one.")
 	case !r.OwnerDisabledAt.IsZero() && r.UserID != "":
 		return refuse(Disabled, "The owner of this personal key is disabled.")
 	case !r.OwnerDisabledAt.IsZero():

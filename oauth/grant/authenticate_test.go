@@ -109,11 +109,11 @@ func TestRefusalsInTheirOrder(t *testing.T) {
 		{grant.Disabled, "Service account is disabled: enable it", func() {
 			check(t, b.manager.DisableServiceAccount(ctx, operator, b.ws.ID, b.sa.ID))
 		}},
-		{grant.Removed, "The service account of this API key was deleted", func() {
+		{grant.Removed, "The API key was revoked, because its service account was deleted", func() {
 			b.exec(t, `UPDATE service_accounts SET deleted_at = 1 WHERE id = ?`, b.sa.ID)
 		}},
 		{grant.Replaced, "ended at 2026-03-01T12:00:00Z, when the key was rotated: use its newer secret.", func() {
-			must(b.manager.RotateKey(ctx, operator, b.ws.ID, k.ID, 0))(t)
+			must(b.manager.RotateKey(ctx, operator, b.ws.ID, k.ID, manage.Rotation{}))(t)
 		}},
 		{grant.Expired, "The API key expired at 2026-03-01T13:00:00Z: create a new one.", func() { b.pass(time.Hour) }},
 		{grant.Revoked, "The API key was revoked at 2026-03-01T13:00:00Z: create a new one.", func() {
@@ -145,7 +145,7 @@ func TestPersonalKeysFollowTheirUser(t *testing.T) {
 func TestRotationKeepsTheOldSecretForTheGracePeriod(t *testing.T) {
 	b := newBooth(t)
 	k := b.key(t, manage.NewKey{})
-	next := must(b.manager.RotateKey(t.Context(), operator, b.ws.ID, k.ID, time.Hour))(t)
+	next := must(b.manager.RotateKey(t.Context(), operator, b.ws.ID, k.ID, manage.Rotation{Grace: time.Hour}))(t)
 	b.pass(time.Hour - time.Microsecond)
 	check(t, b.authenticate(t, right(k), home))
 	check(t, b.authenticate(t, right(next), home))

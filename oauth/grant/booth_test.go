@@ -19,6 +19,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/policy/quota"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/audit"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
 
@@ -30,7 +31,7 @@ const (
 
 var (
 	operator = manage.Operator("test")
-	home     = grant.Origin{Address: netip.MustParseAddr("10.1.2.3"), Agent: "curl/8"}
+	home     = grant.Origin{Address: netip.MustParseAddr("10.1.2.3"), Agent: "curl/8", RequestID: "req_1"}
 	abroad   = grant.Origin{Address: netip.MustParseAddr("192.0.2.1")}
 )
 
@@ -67,9 +68,10 @@ func newBooth(t *testing.T) *booth {
 	directory := must(keys.NewDirectory(b.db.Reader(), func() bool { b.lookup(); return b.cached.Load() }, 100))(t)
 	b.Issuer = grant.NewIssuer(issuerName, &grant.Authenticator{
 		Format: format, Peppers: peppers, Directory: directory,
-		Usage:    keys.NewUsageWriter(b.db.Writer(), time.Hour, slog.New(slog.DiscardHandler)),
-		Failures: quota.NewFailures(quota.PerMinute(1, budget)),
-		Now:      b.now,
+		Usage:     keys.NewUsageWriter(b.db.Writer(), time.Hour, slog.New(slog.DiscardHandler)),
+		Failures:  quota.NewFailures(quota.PerMinute(1, budget)),
+		Exchanges: audit.NewWriter(b.db, audit.WriterOptions{}),
+		Now:       b.now,
 	}, p, b.ring)
 	b.ws = must(b.manager.CreateWorkspace(t.Context(), operator, "Acme", ""))(t)
 	b.sa = must(b.manager.CreateServiceAccount(t.Context(), operator, b.ws.ID, manage.NewServiceAccount{Name: "ci", Role: "editor"}))(t)

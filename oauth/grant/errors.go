@@ -34,6 +34,7 @@ const (
 	Disabled  Reason = "disabled"
 	Removed   Reason = "owner_removed"
 	Suspended Reason = "workspace_suspended"
+	Deleted   Reason = "workspace_deleted"
 	Address   Reason = "address"
 )
 

@@ -238,6 +238,7 @@ func TestOutcomeOfEveryError(t *testing.T) {
 		"disabled":            &grant.RefusedError{Reason: grant.Disabled},
 		"owner_removed":       &grant.RefusedError{Reason: grant.Removed},
 		"workspace_suspended": &grant.RefusedError{Reason: grant.Suspended},
+		"workspace_deleted":   &grant.RefusedError{Reason: grant.Deleted},
 		"address":             &grant.RefusedError{Reason: grant.Address},
 		"too_many_failures":   &grant.TooManyFailuresError{Cause: grant.ErrCredentials},
 		"wrong_credentials":   grant.ErrCredentials,

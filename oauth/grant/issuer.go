@@ -9,7 +9,6 @@ import (
 	"github.com/go-oauth2/oauth2/v4"
 	"github.com/go-oauth2/oauth2/v4/manage"
 
-	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy"
@@ -54,23 +53,38 @@ func NewIssuer(name string, a *Authenticator, p *policy.Policy, ring *signing.Ri
 // Issue exchanges a key for a token: authenticate, decide, sign, record.
 //
 // Besides the errors of Authenticate it returns what policy.Decide refuses, and
-// signing.ErrNoKey.
+// signing.ErrNoKey. When the record is strict and cannot be written, there is
+// neither a token nor a refusal: the error wraps keys.ErrUnavailable.
 func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
-	client, err := i.Authenticate(ctx, r.Credentials, r.Origin)
+	known, err := i.authenticate(ctx, r.Credentials, r.Origin)
+	var token *Token
+	var issued exchange
+	if err == nil {
+		token, issued, err = i.issue(ctx, r, Client{Record: known.record, SecretID: known.secret.ID, At: known.at})
+	}
+	if failed := i.record(ctx, known.tokenUse(r.Origin, issued, err)); failed != nil {
+		return nil, failed
+	}
 	if err != nil {
 		return nil, err
 	}
+	i.used(token.Client, r.Origin)
+	return token, nil
+}
+
+// issue decides and signs for a client that has proven itself.
+func (i *Issuer) issue(ctx context.Context, r Request, client Client) (*Token, exchange, error) {
 	granted, err := i.policy.Decide(client.Record, r.Request, client.At)
 	if err != nil {
 		i.Usage.Failed(client.ID, workspace.At(client.At))
-		return nil, err
+		return nil, exchange{}, err
 	}
-	signed, err := i.run(ctx, exchange{client: client, secret: r.Secret, grant: granted})
+	e := exchange{client: &client, secret: r.Secret, grant: granted, jti: workspace.Unique()}
+	signed, err := i.run(ctx, e)
 	if err != nil {
-		return nil, err
+		return nil, exchange{}, err
 	}
-	i.Usage.Used(keys.Use{SecretID: client.SecretID, At: workspace.At(client.At), Address: r.Address.String(), Agent: r.Agent})
-	return &Token{AccessToken: signed, ExpiresIn: granted.TTL, Scope: granted.Scope, KeyExpiresAt: client.ExpiresAt, Client: client}, nil
+	return &Token{AccessToken: signed, ExpiresIn: granted.TTL, Scope: granted.Scope, KeyExpiresAt: client.ExpiresAt, Client: &client}, e, nil
 }
 
 // run lets go-oauth2's manager perform the grant for an exchange that is
@@ -102,7 +116,7 @@ func (i *Issuer) sign(ctx context.Context, e *exchange) (string, error) {
 		ClientID:            string(e.client.ID),
 		IssuedAt:            e.client.At.Unix(),
 		Expiry:              e.client.At.Unix() + int64(e.grant.TTL/time.Second),
-		ID:                  workspace.Unique(),
+		ID:                  e.jti,
 		Scope:               e.grant.Scope,
 		WorkspaceID:         string(e.client.WorkspaceID),
 		Workspace:           e.client.WorkspaceSlug,

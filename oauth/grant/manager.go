@@ -19,6 +19,7 @@ type exchange struct {
 	client *Client
 	secret string // as it was presented and proven
 	grant  policy.Grant
+	jti    string // of the token
 }
 
 type exchangeKey struct{}

@@ -29,7 +29,10 @@ func check(t testing.TB, err error) {
 }
 
 func event(chain, action string) audit.Event {
-	return audit.Event{Chain: chain, At: noon, Action: action, ActorKind: "user", ActorID: "usr_1", SubjectID: "tbk_1"}
+	return audit.Event{
+		Chain: chain, At: noon, Action: action, ActorKind: "user", ActorID: "usr_1", KeyID: "tbk_2", SubjectID: "tbk_1", OwnerID: "sa_1",
+		Address: "192.0.2.1", Agent: "curl/8", RequestID: "req_1",
+	}
 }
 
 func appendEvents(t testing.TB, db *schema.DB, events ...audit.Event) {
@@ -54,11 +57,14 @@ func events(t testing.TB, db *schema.DB, chain string) []audit.Event {
 // broken returns the number of the first event at which a chain breaks, or 0.
 // It knows only what the package documents: events are numbered from 1, and each
 // hash is SHA-256 over the hash before it, at first 32 zero bytes, and the event
-// as a JSON array.
+// as a JSON array of its columns, in form 2 with all of them.
 func broken(list []audit.Event) int64 {
 	previous := make([]byte, sha256.Size)
 	for i, e := range list {
-		text, err := json.Marshal([]any{e.Chain, e.Seq, e.ID, e.At.UnixMicro(), e.Action, e.ActorKind, e.ActorID, e.SubjectID, e.Detail})
+		text, err := json.Marshal([]any{
+			e.Form, e.Chain, e.Seq, e.ID, e.At.UnixMicro(), e.Action, e.ActorKind, e.ActorID, e.SubjectID, e.Detail,
+			e.KeyID, e.OwnerID, e.Address, e.Agent, e.RequestID,
+		})
 		if err != nil {
 			return int64(i + 1)
 		}
@@ -115,6 +121,12 @@ func TestTamperingShows(t *testing.T) {
 		"another kind":        {[]string{`UPDATE audit_events SET actor_kind = 'operator' WHERE seq = 3`}, 3},
 		"another subject":     {[]string{`UPDATE audit_events SET subject_id = 'tbk_2' WHERE seq = 1`}, 1},
 		"a microsecond later": {[]string{`UPDATE audit_events SET at = at + 1 WHERE seq = 5`}, 5},
+		"another key":         {[]string{`UPDATE audit_events SET key_id = 'tbk_3' WHERE seq = 3`}, 3},
+		"another owner":       {[]string{`UPDATE audit_events SET owner_id = 'sa_2' WHERE seq = 3`}, 3},
+		"another address":     {[]string{`UPDATE audit_events SET address = '192.0.2.2' WHERE seq = 3`}, 3},
+		"another agent":       {[]string{`UPDATE audit_events SET agent = '' WHERE seq = 3`}, 3},
+		"another request":     {[]string{`UPDATE audit_events SET request_id = '' WHERE seq = 3`}, 3},
+		"another form":        {[]string{`UPDATE audit_events SET form = 1 WHERE seq = 3`}, 3},
 		"another ID":          {[]string{`UPDATE audit_events SET id = 'evt_x' WHERE seq = 3`}, 3},
 		"another detail":      {[]string{`UPDATE audit_events SET detail = '{}' WHERE seq = 3`}, 3},
 		"a space more":        {[]string{`UPDATE audit_events SET detail = detail || ' ' WHERE seq = 3`}, 3},

@@ -33,7 +33,7 @@ func TestNothingRemainsWhenRecordingFails(t *testing.T) {
 					}
 				}
 				h.exec(`ALTER TABLE gone RENAME TO ` + missing)
-				if _, err := h.RotateKey(t.Context(), operator, h.ws, key.ID, 0); err != nil {
+				if _, err := h.RotateKey(t.Context(), operator, h.ws, key.ID, manage.Rotation{}); err != nil {
 					t.Errorf("after the repair: %v", err)
 				}
 			})

@@ -102,7 +102,7 @@ func (u *unit) bootstrap(ctx context.Context, b Bootstrap) (r Bootstrapped, err 
 		return r, err
 	}
 	owner, err := ensure(workspace.UserByEmail(ctx, u.tx, email))(func() (workspace.User, error) {
-		return u.createUser(ctx, email, true)
+		return u.createUser(ctx, email, "", true)
 	})
 	if err != nil {
 		return r, err
@@ -161,7 +161,7 @@ func (u *unit) ensureKey(ctx context.Context, in workspace.ID, n NewKey, rotate 
 	case errors.Is(err, workspace.ErrNotFound):
 		return u.createKey(ctx, in, n)
 	case err == nil && rotate:
-		return u.rotateKey(ctx, in, id, 0)
+		return u.rotateKey(ctx, in, id, Rotation{})
 	}
-	return Issued{Key: keys.Key{ID: id}}, err
+	return Issued{Listed: keys.Listed{Key: keys.Key{ID: id}}}, err
 }

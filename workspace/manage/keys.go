@@ -2,13 +2,17 @@ package manage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/webhook"
 )
 
 // NewKey is what a key is made of. It belongs to a service account, or, as a
@@ -23,45 +27,126 @@ type NewKey struct {
 	AllowedCIDRs     []netip.Prefix
 	TokenTTL         time.Duration // 0: the default
 	ExpiresAt        time.Time     // zero: never
+	DefaultExpiry    bool          // instead of ExpiresAt, what policy says
 }
 
 // Issued is a key with a secret of it, which can be read here and never again.
+// The secret is the zero value when a repeated request comes too late for it.
 type Issued struct {
-	keys.Key
+	keys.Listed
 	Secret keys.Secret
 }
+
+// ErrNotLive means that a key has been revoked or has expired. It is a conflict.
+var ErrNotLive = fmt.Errorf("%w: the key has ended", workspace.ErrConflict)
 
 // CreateKey makes a key with its first secret.
 func (m *Manager) CreateKey(ctx context.Context, by Caller, in workspace.ID, n NewKey) (issued Issued, err error) {
 	err = m.do(ctx, by, operation{need: "api-keys:create", in: in}, func(ctx context.Context, u *unit) error {
-		issued, err = u.createKey(ctx, in, n)
-		return err
+		return u.issueOnce(ctx, in, &issued, func() (Issued, error) { return u.createKey(ctx, in, n) })
 	})
 	return issued, err
 }
 
+// CreateAccountWithKey makes a service account of the key's name with the key.
+// ErrConflict: there is an account of that name.
+func (m *Manager) CreateAccountWithKey(ctx context.Context, by Caller, in workspace.ID, a NewServiceAccount, n NewKey) (issued Issued, err error) {
+	err = m.do(ctx, by, operation{need: "api-keys:create", in: in}, func(ctx context.Context, u *unit) error {
+		return u.issueOnce(ctx, in, &issued, func() (Issued, error) {
+			if !u.all && !u.rights.Has("service-accounts:create") {
+				return Issued{}, fmt.Errorf("%w: this needs service-accounts:create, or name a service_account that is there", workspace.ErrForbidden)
+			}
+			sa, err := u.createServiceAccount(ctx, in, a)
+			if err != nil {
+				return Issued{}, err
+			}
+			n.ServiceAccountID = sa.ID
+			return u.createKey(ctx, in, n)
+		})
+	})
+	return issued, err
+}
+
+// CreatePersonalKey makes a key that speaks for the caller in a workspace that
+// they are a member of. Whoever speaks through a key needs one that may create
+// keys, and gets no more than it holds.
+func (m *Manager) CreatePersonalKey(ctx context.Context, by Caller, in workspace.ID, n NewKey) (issued Issued, err error) {
+	err = m.do(ctx, by, operation{}, func(ctx context.Context, u *unit) error {
+		if err := u.own(ctx, in); err != nil {
+			return err
+		}
+		n.UserID = by.userID()
+		return u.issueOnce(ctx, in, &issued, func() (Issued, error) { return u.createKey(ctx, in, n) })
+	})
+	return issued, err
+}
+
+// own reads what the person who asks holds in a workspace of theirs, be it
+// another one than that of the key that they use.
+func (u *unit) own(ctx context.Context, in workspace.ID) error {
+	if err := u.person(); err != nil {
+		return err
+	}
+	role, err := u.roleOf(ctx, in, u.by.userID())
+	if err != nil {
+		return err
+	}
+	user, err := workspace.FindUser(ctx, u.tx, u.by.userID())
+	if err != nil {
+		return err
+	}
+	u.rights = u.Policy.Catalogue.MemberRights(role, user.OrganizationAdmin)
+	if u.by.key == "" {
+		return nil
+	}
+	held, _, err := u.throughKey(ctx)
+	if err != nil {
+		return err
+	}
+	if !held.Has("api-keys:create") {
+		return fmt.Errorf("%w: this needs a key that holds api-keys:create", workspace.ErrForbidden)
+	}
+	u.rights = u.rights.Intersect(held)
+	return nil
+}
+
+// issueOnce makes a key or a secret, once for a request that is repeated.
+func (u *unit) issueOnce(ctx context.Context, in workspace.ID, issued *Issued, create func() (Issued, error)) error {
+	return u.onlyOnce(ctx, in, func() (made, error) {
+		result, err := create()
+		*issued = result
+		return made{Subject: string(result.ID), Secret: result.Secret.Reveal()}, err
+	}, func(m made) error {
+		record, err := u.key(ctx, in, keys.ID(m.Subject))
+		if err != nil {
+			return err
+		}
+		if err := u.mayHoldSecret(record); err != nil {
+			return err
+		}
+		if issued.Listed, err = keys.Find(ctx, u.tx, in, record.ID, u.now); err != nil || m.Secret == "" {
+			return err
+		}
+		issued.Secret, err = u.Format.ParseSecret(m.Secret)
+		return err
+	})
+}
+
 func (u *unit) createKey(ctx context.Context, in workspace.ID, n NewKey) (Issued, error) {
+	if n.DefaultExpiry {
+		n.ExpiresAt = u.Policy.KeyExpiry(u.now.Time)
+	}
 	key := keys.Key{
 		ID: u.Format.NewID(), WorkspaceID: in, ServiceAccountID: n.ServiceAccountID, UserID: n.UserID,
 		Name: n.Name, Description: n.Description, Scopes: n.Scopes, Audiences: n.Audiences,
 		AllowedCIDRs: n.AllowedCIDRs, TokenTTL: n.TokenTTL, Generation: 1, ExpiresAt: workspace.At(n.ExpiresAt),
 		CreatedAt: u.now, CreatedBy: u.by.String(), UpdatedAt: u.now,
 	}
-	if err := key.Validate(u.now.Time); err != nil {
+	if err := u.valid(key); err != nil {
 		return Issued{}, err
-	}
-	for _, audience := range n.Audiences {
-		if !u.Policy.Audiences.Known(audience) {
-			return Issued{}, fmt.Errorf("%w: the audience %q is not registered: registered are %v", workspace.ErrInvalid, audience, u.Policy.Audiences.Names())
-		}
 	}
 	if err := u.ownerExists(ctx, key); err != nil {
 		return Issued{}, err
-	}
-	if n.Scopes != nil {
-		if err := u.knownScopes(*n.Scopes); err != nil {
-			return Issued{}, err
-		}
 	}
 	if err := keys.Insert(ctx, u.tx, key); err != nil {
 		return Issued{}, err
@@ -77,8 +162,29 @@ func (u *unit) createKey(ctx context.Context, in workspace.ID, n NewKey) (Issued
 	if err != nil {
 		return Issued{}, err
 	}
-	u.record("key.create", in, string(key.ID), map[string]any{"name": key.Name, "owner": key.OwnerID(), "expires_at": key.ExpiresAt, "scopes": key.Scopes})
-	return Issued{Key: key, Secret: secret}, nil
+	u.recordKeyEvent("create", record, map[string]any{"name": key.Name, "owner": key.OwnerID(), "expires_at": key.ExpiresAt, "scopes": key.Scopes, "audiences": key.Audiences})
+	return u.issued(ctx, key, secret)
+}
+
+func (u *unit) issued(ctx context.Context, key keys.Key, secret keys.Secret) (Issued, error) {
+	listed, err := keys.Find(ctx, u.tx, key.WorkspaceID, key.ID, u.now)
+	return Issued{Listed: listed, Secret: secret}, err
+}
+
+// valid checks what people choose of a key.
+func (u *unit) valid(key keys.Key) error {
+	if err := key.Validate(u.now.Time); err != nil {
+		return err
+	}
+	for _, audience := range key.Audiences {
+		if !u.Policy.Audiences.Known(audience) {
+			return fmt.Errorf("%w: the audience %q is not registered: registered are %v", workspace.ErrInvalid, audience, u.Policy.Audiences.Names())
+		}
+	}
+	if key.Scopes == nil {
+		return nil
+	}
+	return u.knownScopes(*key.Scopes)
 }
 
 func (u *unit) ownerExists(ctx context.Context, key keys.Key) error {
@@ -94,7 +200,7 @@ func (u *unit) ownerExists(ctx context.Context, key keys.Key) error {
 // holds every scope that the credential can obtain, and is the person whom a
 // personal key speaks for.
 func (u *unit) mayHoldSecret(record *keys.Record) error {
-	if record.UserID != "" && !u.all && u.by != User(record.UserID) {
+	if record.UserID != "" && !u.all && u.by.userID() != record.UserID {
 		return fmt.Errorf("%w: a personal key speaks for its user, so only they may have its secret", workspace.ErrForbidden)
 	}
 	return u.mayGrant(u.Policy.Holds(record))
@@ -110,21 +216,27 @@ func (u *unit) addSecret(ctx context.Context, key keys.Key) (keys.Secret, error)
 // MaxGrace is how long an old secret may work beside the new one.
 const MaxGrace = 7 * 24 * time.Hour
 
+// Rotation says how a key gets a new secret.
+type Rotation struct {
+	Grace        time.Duration // for which the old secret works beside the new one; 0: it stops at once
+	RevokeTokens bool          // deny the tokens that the key has as well
+}
+
 // RotateKey gives a key a new secret. The old one works for the grace period
 // more; with none it stops as rotation completes. A key has at most two live
-// secrets: rotating again ends the oldest at once.
-func (m *Manager) RotateKey(ctx context.Context, by Caller, in workspace.ID, id keys.ID, grace time.Duration) (issued Issued, err error) {
-	if grace < 0 || grace > MaxGrace {
-		return issued, fmt.Errorf("%w: the grace period %s: use 0 to %s", workspace.ErrInvalid, grace, MaxGrace)
+// secrets: rotating again ends the oldest at once. With ErrPending the result is
+// good all the same.
+func (m *Manager) RotateKey(ctx context.Context, by Caller, in workspace.ID, id keys.ID, r Rotation) (issued Issued, err error) {
+	if r.Grace < 0 || r.Grace > MaxGrace {
+		return issued, fmt.Errorf("%w: the grace period %s: use 0 to %s", workspace.ErrInvalid, r.Grace, MaxGrace)
 	}
-	err = m.do(ctx, by, operation{need: "api-keys:update", in: in}, func(ctx context.Context, u *unit) error {
-		issued, err = u.rotateKey(ctx, in, id, grace)
-		return err
+	err = m.do(ctx, by, operation{need: "api-keys:update", in: in, own: true}, func(ctx context.Context, u *unit) error {
+		return u.issueOnce(ctx, in, &issued, func() (Issued, error) { return u.rotateKey(ctx, in, id, r) })
 	})
 	return issued, err
 }
 
-func (u *unit) rotateKey(ctx context.Context, in workspace.ID, id keys.ID, grace time.Duration) (Issued, error) {
+func (u *unit) rotateKey(ctx context.Context, in workspace.ID, id keys.ID, r Rotation) (Issued, error) {
 	record, err := u.liveKey(ctx, in, id)
 	if err != nil {
 		return Issued{}, err
@@ -132,71 +244,342 @@ func (u *unit) rotateKey(ctx context.Context, in workspace.ID, id keys.ID, grace
 	if err := u.mayHoldSecret(record); err != nil {
 		return Issued{}, err
 	}
-	if err := keys.EndSecrets(ctx, u.tx, id, workspace.At(u.now.Add(grace)), keys.MaxLiveSecrets-1, u.now); err != nil {
+	if err := keys.EndSecrets(ctx, u.tx, id, workspace.At(u.now.Add(r.Grace)), keys.MaxLiveSecrets-1, u.now); err != nil {
 		return Issued{}, err
 	}
 	secret, err := u.addSecret(ctx, record.Key)
 	if err != nil {
 		return Issued{}, err
 	}
+	if err := u.touch(ctx, record); err != nil {
+		return Issued{}, err
+	}
 	u.denies = true
-	u.record("key.rotate", in, string(id), map[string]any{"grace_period_seconds": int64(grace / time.Second)})
-	return Issued{Key: record.Key, Secret: secret}, nil
+	if r.RevokeTokens {
+		if err := u.bumpKey(ctx, id); err != nil {
+			return Issued{}, err
+		}
+	}
+	u.recordKeyEvent("rotate", record, map[string]any{"grace_period_seconds": int64(r.Grace / time.Second), "revoke_tokens": r.RevokeTokens})
+	return u.issued(ctx, record.Key, secret)
+}
+
+// bumpKey denies the tokens that a key has.
+func (u *unit) bumpKey(ctx context.Context, id keys.ID) error {
+	generation, err := keys.Bump(ctx, u.tx, id)
+	if err == nil {
+		u.deny(revocation.Key, string(id), generation)
+	}
+	return err
+}
+
+// touch gives a key a new version, if it is of the one that the caller has seen.
+func (u *unit) touch(ctx context.Context, record *keys.Record) error {
+	before, err := keys.Find(ctx, u.tx, record.WorkspaceID, record.ID, u.now)
+	if err != nil {
+		return err
+	}
+	if err := u.matches(before.UpdatedAt); err != nil {
+		return err
+	}
+	return keys.Touch(ctx, u.tx, record.ID, u.stamp(before.UpdatedAt))
+}
+
+// EndSecret ends one secret of a key before its time: when it returns, that
+// secret is not exchanged any more. ErrNotFound: the key has no such secret.
+// ErrConflict: it is the newest, without which the key would have none.
+func (m *Manager) EndSecret(ctx context.Context, by Caller, in workspace.ID, id keys.ID, secret string) error {
+	return m.do(ctx, by, operation{need: "api-keys:update", in: in, own: true}, func(ctx context.Context, u *unit) error {
+		record, err := u.liveKey(ctx, in, id)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(record.Secrets, func(s keys.StoredSecret) bool { return s.ID == secret })
+		switch {
+		case i < 0:
+			return fmt.Errorf("secret %s of key %s: %w", secret, id, workspace.ErrNotFound)
+		case i == 0:
+			return fmt.Errorf("%w: this is the newest secret of the key, which would have none: rotate the key or revoke it", workspace.ErrConflict)
+		}
+		u.denies = true
+		ended, err := keys.EndSecret(ctx, u.tx, id, secret, u.now)
+		if err != nil || !ended {
+			return err
+		}
+		u.recordKeyEvent("end_secret", record, map[string]any{"secret": secret})
+		return u.touch(ctx, record)
+	})
 }
 
 // RevokeKey ends a key for good: when it returns, the key is not exchanged any
 // more, and its tokens carry an old generation. Revoking a revoked key changes
 // nothing.
 func (m *Manager) RevokeKey(ctx context.Context, by Caller, in workspace.ID, id keys.ID, reason string) error {
-	return m.do(ctx, by, operation{need: "api-keys:delete", in: in}, func(ctx context.Context, u *unit) error {
-		if _, err := u.key(ctx, in, id); err != nil {
+	_, err := m.EndKey(ctx, by, in, id, reason)
+	return err
+}
+
+// EndKey is RevokeKey, and returns the key as it is then.
+func (m *Manager) EndKey(ctx context.Context, by Caller, in workspace.ID, id keys.ID, reason string) (after keys.Listed, err error) {
+	if reason != "" {
+		if err := workspace.ValidName("reason", reason); err != nil {
+			return after, err
+		}
+	}
+	err = m.do(ctx, by, operation{need: "api-keys:delete", in: in, own: true}, func(ctx context.Context, u *unit) error {
+		record, err := u.key(ctx, in, id)
+		if err != nil {
 			return err
 		}
 		u.denies = true
-		revoked, err := keys.Revoke(ctx, u.tx, id, reason, u.now)
-		if err != nil || !revoked {
+		if err := u.revokeKey(ctx, record, reason); err != nil {
 			return err
 		}
-		u.record("key.revoke", in, string(id), map[string]any{"reason": reason})
-		return nil
+		after, err = keys.Find(ctx, u.tx, in, id, u.now)
+		return err
+	})
+	return after, err
+}
+
+func (u *unit) revokeKey(ctx context.Context, record *keys.Record, reason string) error {
+	generation, revoked, err := keys.Revoke(ctx, u.tx, record.ID, reason, u.now)
+	if err != nil || !revoked {
+		return err
+	}
+	u.deny(revocation.Key, string(record.ID), generation)
+	u.recordKeyEvent("revoke", record, map[string]any{"reason": reason})
+	return nil
+}
+
+// revokeAll ends every key of an owner in a workspace; an empty owner means
+// everybody's.
+func (u *unit) revokeAll(ctx context.Context, in workspace.ID, owner, reason string) error {
+	ids, err := keys.Unrevoked(ctx, u.tx, in, owner)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		record, err := keys.Read(ctx, u.tx, id)
+		if err != nil {
+			return err
+		}
+		if err := u.revokeKey(ctx, record, reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteKey revokes a key, if it is not revoked, and takes it out of sight. Its
+// traces in the audit log stay.
+func (m *Manager) DeleteKey(ctx context.Context, by Caller, in workspace.ID, id keys.ID) error {
+	return m.do(ctx, by, operation{need: "api-keys:delete", in: in, own: true}, func(ctx context.Context, u *unit) error {
+		record, err := u.key(ctx, in, id)
+		if err != nil {
+			return err
+		}
+		if err := u.touch(ctx, record); err != nil {
+			return err
+		}
+		u.denies = true
+		if err := u.revokeKey(ctx, record, "deleted"); err != nil {
+			return err
+		}
+		u.recordKeyEvent("delete", record, nil)
+		return keys.Delete(ctx, u.tx, id, u.now)
 	})
 }
 
-// SetKeyScopes changes what a key may do; nil gives it whatever its owner holds.
-// The caller must hold what the key gains; narrowing a key needs no more than the
-// right to change keys. When it returns, no replica issues by what was before.
+// KeyChange says what of a key shall change; what is nil stays.
+type KeyChange struct {
+	Name         *string
+	Description  *string
+	Scopes       **oauth.Scope // to nil: whatever the owner holds
+	Audiences    *[]string     // to none: any registered one
+	AllowedCIDRs *[]netip.Prefix
+	TokenTTL     *time.Duration
+	ExpiresAt    *time.Time // to the zero value: never
+}
+
+// UpdateKey changes a key. Taking away needs no more than the right to change
+// keys, and denies the tokens that the key has; whoever widens it in any way has
+// to hold all that it can obtain afterwards. When it returns, no replica issues by
+// what was before.
+func (m *Manager) UpdateKey(ctx context.Context, by Caller, in workspace.ID, id keys.ID, c KeyChange) (after keys.Listed, err error) {
+	err = m.do(ctx, by, operation{need: "api-keys:update", in: in, own: true}, func(ctx context.Context, u *unit) error {
+		record, err := u.liveKey(ctx, in, id)
+		if err != nil {
+			return err
+		}
+		if after, err = u.updateKey(ctx, record, c); err != nil {
+			return err
+		}
+		after, err = keys.Find(ctx, u.tx, in, id, u.now)
+		return err
+	})
+	return after, err
+}
+
+func (u *unit) updateKey(ctx context.Context, before *keys.Record, c KeyChange) (keys.Listed, error) {
+	listed, err := keys.Find(ctx, u.tx, before.WorkspaceID, before.ID, u.now)
+	if err != nil {
+		return listed, err
+	}
+	if err := u.matches(listed.UpdatedAt); err != nil {
+		return listed, err
+	}
+	changed, detail := c.apply(listed.Key)
+	if len(detail) == 0 {
+		return listed, nil
+	}
+	if err := u.valid(changed); err != nil {
+		return listed, err
+	}
+	changed.UpdatedAt = u.stamp(listed.UpdatedAt)
+	if err := keys.Update(ctx, u.tx, changed); err != nil {
+		return listed, err
+	}
+	after, err := keys.Read(ctx, u.tx, before.ID)
+	if err != nil {
+		return listed, err
+	}
+	if err := u.mayWiden(before, after); err != nil {
+		return listed, err
+	}
+	if u.narrower(before, after) {
+		if err := u.bumpKey(ctx, before.ID); err != nil {
+			return listed, err
+		}
+	}
+	u.denies = true
+	u.recordKeyEvent("update", after, detail)
+	return listed, nil
+}
+
+// apply makes the key as it shall be, and says what is other.
+func (c KeyChange) apply(k keys.Key) (keys.Key, map[string]any) {
+	detail := map[string]any{}
+	set(detail, "name", &k.Name, c.Name)
+	set(detail, "description", &k.Description, c.Description)
+	set(detail, "token_ttl_seconds", &k.TokenTTL, c.TokenTTL)
+	if c.Scopes != nil && !sameScopes(k.Scopes, *c.Scopes) {
+		k.Scopes, detail["scopes"] = *c.Scopes, *c.Scopes
+	}
+	if c.Audiences != nil && !slices.Equal(k.Audiences, *c.Audiences) {
+		k.Audiences, detail["audiences"] = *c.Audiences, *c.Audiences
+	}
+	if c.AllowedCIDRs != nil && !slices.Equal(k.AllowedCIDRs, *c.AllowedCIDRs) {
+		k.AllowedCIDRs, detail["allowed_cidrs"] = *c.AllowedCIDRs, *c.AllowedCIDRs
+	}
+	if c.ExpiresAt != nil && !k.ExpiresAt.Equal(workspace.At(*c.ExpiresAt).Time) {
+		k.ExpiresAt = workspace.At(*c.ExpiresAt)
+		detail["expires_at"] = k.ExpiresAt
+	}
+	return k, detail
+}
+
+// set changes a field if it shall be another, and notes it.
+func set[T comparable](detail map[string]any, name string, field, to *T) {
+	if to != nil && *field != *to {
+		*field, detail[name] = *to, *to
+	}
+}
+
+func sameScopes(a, b *oauth.Scope) bool {
+	return (a == nil) == (b == nil) && (a == nil || slices.Equal(*a, *b))
+}
+
+// mayWiden refuses what a caller may not give: scopes that they do not hold, and
+// more places, networks or time for a key that obtains more than they hold.
+func (u *unit) mayWiden(before, after *keys.Record) error {
+	if len(u.Policy.Holds(after).Minus(u.Policy.Holds(before))) > 0 || outside(after, before) || later(after.ExpiresAt, before.ExpiresAt) {
+		if after.UserID != "" && !u.all && u.by.userID() != after.UserID {
+			return fmt.Errorf("%w: a personal key speaks for its user, so only they may widen it", workspace.ErrForbidden)
+		}
+		return u.mayGrant(u.Policy.Holds(after))
+	}
+	return nil
+}
+
+// narrower reports whether tokens of the key as it was may do what new ones may
+// not.
+func (u *unit) narrower(before, after *keys.Record) bool {
+	return len(u.Policy.Holds(before).Minus(u.Policy.Holds(after))) > 0 || outside(before, after) || later(before.ExpiresAt, after.ExpiresAt)
+}
+
+// outside reports whether a key is good at an audience or from a network where
+// another is not.
+func outside(a, b *keys.Record) bool {
+	return notAmong(a.Audiences, b.Audiences, func(x, y string) bool { return x == y }) ||
+		notAmong(a.AllowedCIDRs, b.AllowedCIDRs, func(x, y netip.Prefix) bool {
+			return y.Bits() <= x.Bits() && y.Contains(x.Addr())
+		})
+}
+
+// notAmong reports whether some of a is in none of b. Empty means everything.
+func notAmong[T any](a, b []T, in func(x, y T) bool) bool {
+	if len(b) == 0 {
+		return false
+	}
+	return len(a) == 0 || slices.ContainsFunc(a, func(x T) bool {
+		return !slices.ContainsFunc(b, func(y T) bool { return in(x, y) })
+	})
+}
+
+// later compares expiries; zero is never.
+func later(a, b workspace.Time) bool {
+	return !b.IsZero() && (a.IsZero() || a.After(b.Time))
+}
+
+// SetKeyScopes is UpdateKey for the scopes alone; nil gives the key whatever its
+// owner holds.
 func (m *Manager) SetKeyScopes(ctx context.Context, by Caller, in workspace.ID, id keys.ID, scopes *oauth.Scope) error {
-	return m.do(ctx, by, operation{need: "api-keys:update", in: in}, func(ctx context.Context, u *unit) error {
-		before, err := u.liveKey(ctx, in, id)
-		if err != nil {
-			return err
-		}
-		if scopes != nil {
-			if err := u.knownScopes(*scopes); err != nil {
-				return err
-			}
-		}
-		if err := keys.SetScopes(ctx, u.tx, id, scopes, u.now); err != nil {
-			return err
-		}
-		after, err := keys.Read(ctx, u.tx, id)
-		if err != nil {
-			return err
-		}
-		if err := u.mayGrant(u.Policy.Holds(after).Minus(u.Policy.Holds(before))); err != nil {
-			return err
-		}
-		u.denies = true
-		u.record("key.update", in, string(id), map[string]any{"scopes": scopes})
-		return nil
-	})
+	_, err := m.UpdateKey(ctx, by, in, id, KeyChange{Scopes: &scopes})
+	return err
 }
 
-// key reads a key of that workspace.
+// Key reads a key of a workspace.
+func (m *Manager) Key(ctx context.Context, by Caller, in workspace.ID, id keys.ID) (found keys.Listed, err error) {
+	err = m.view(ctx, by, operation{need: "api-keys:read", in: in}, func(ctx context.Context, u *unit) error {
+		found, err = keys.Find(ctx, u.tx, in, id, u.now)
+		return err
+	})
+	return found, err
+}
+
+// Keys lists keys of a workspace.
+func (m *Manager) Keys(ctx context.Context, by Caller, in workspace.ID, f keys.Filter, page workspace.Page) (found []keys.Listed, err error) {
+	err = m.view(ctx, by, operation{need: "api-keys:read", in: in}, func(ctx context.Context, u *unit) error {
+		f.Now = u.now
+		found, err = keys.List(ctx, u.tx, in, f, page)
+		return err
+	})
+	return found, err
+}
+
+// PersonalKeys lists the caller's own keys in a workspace.
+func (m *Manager) PersonalKeys(ctx context.Context, by Caller, in workspace.ID, page workspace.Page) (found []keys.Listed, err error) {
+	err = m.view(ctx, by, operation{in: in}, func(ctx context.Context, u *unit) error {
+		if err := u.person(); err != nil {
+			return err
+		}
+		found, err = keys.List(ctx, u.tx, in, keys.Filter{Owner: by.id, User: true, Now: u.now}, page)
+		return err
+	})
+	return found, err
+}
+
+// key reads a key of that workspace. Whoever may only touch keys of their own
+// does not learn what other keys there are.
 func (u *unit) key(ctx context.Context, in workspace.ID, id keys.ID) (*keys.Record, error) {
 	record, err := keys.Read(ctx, u.tx, id)
-	if err == nil && record.WorkspaceID != in {
-		return nil, fmt.Errorf("key %s: %w", id, workspace.ErrNotFound)
+	if err == nil && (record.WorkspaceID != in || !record.DeletedAt.IsZero()) {
+		err = fmt.Errorf("key %s: %w", id, workspace.ErrNotFound)
+	}
+	if u.lacks != nil && (err == nil || errors.Is(err, workspace.ErrNotFound)) {
+		if err != nil || u.by.userID() == "" || record.UserID != u.by.userID() || u.by.key != "" {
+			return nil, u.lacks
+		}
 	}
 	return record, err
 }
@@ -208,9 +591,27 @@ func (u *unit) liveKey(ctx context.Context, in workspace.ID, id keys.ID) (*keys.
 	case err != nil:
 		return nil, err
 	case !record.RevokedAt.IsZero():
-		return nil, fmt.Errorf("%w: key %s is revoked: create a new one", workspace.ErrConflict, id)
+		return nil, fmt.Errorf("%w: key %s is revoked: create a new one", ErrNotLive, id)
 	case !record.ExpiresAt.IsZero() && !u.now.Before(record.ExpiresAt.Time):
-		return nil, fmt.Errorf("%w: key %s has expired: create a new one", workspace.ErrConflict, id)
+		return nil, fmt.Errorf("%w: key %s has expired: create a new one", ErrNotLive, id)
 	}
 	return record, nil
+}
+
+// announcements are the steps of a key's life that the webhook is told of.
+var announcements = map[string]string{"create": "key.created", "rotate": "key.rotated", "revoke": "key.revoked", "delete": "key.deleted"}
+
+// recordKeyEvent notes a step of a key's life.
+func (u *unit) recordKeyEvent(step string, r *keys.Record, detail map[string]any) {
+	u.record("key."+step, r.WorkspaceID, string(r.ID), detail)
+	u.concerning(r.OwnerID())
+	word, told := announcements[step]
+	if !told || !u.Announce {
+		return
+	}
+	reason, _ := detail["reason"].(string)
+	u.announced = append(u.announced, webhook.Event{
+		Type: word, At: u.now, WorkspaceID: r.WorkspaceID, Workspace: r.WorkspaceSlug, KeyID: r.ID, KeyName: r.Name,
+		OwnerID: r.OwnerID(), Actor: u.by.String(), ExpiresAt: r.ExpiresAt, Reason: reason,
+	})
 }

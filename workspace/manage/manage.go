@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -14,18 +16,22 @@ import (
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/audit"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
+	"github.com/tokenbooth/tokenbooth/workspace/webhook"
 )
 
-// Manager performs the use cases. All fields are required, but Timing and Now.
+// Manager performs the use cases. All fields are required, but
+// Announce, Timing and Now.
 type Manager struct {
 	Database *schema.DB
 	Format   *keys.Format
 	Peppers  keys.Peppers
 	Sealer   *signing.Sealer
 	Policy   *policy.Policy
+	Announce bool             // tell the webhook what happens to keys
 	Timing   change.Timing    // of the replicas' leases; zero: change.DefaultTiming
 	Signing  signing.Timing   // of the rotation of signing keys
 	Now      func() time.Time // zero: time.Now
@@ -33,8 +39,12 @@ type Manager struct {
 
 // operation says what is to be done, and what a caller needs for it.
 type operation struct {
-	need string       // a reserved scope, such as "api-keys:create"
+	need string       // a reserved scope, such as "api-keys:create"; empty: none
 	in   workspace.ID // where; empty: the installation
+	// elsewhere are rights in the installation, separated by spaces, each of which
+	// suffices too, also for those who are not in the workspace.
+	elsewhere string
+	own       bool // what is the caller's own needs no right: see unit.lacks
 }
 
 // unit is one unit of work: a transaction and what it has done so far.
@@ -45,10 +55,13 @@ type unit struct {
 	by     Caller
 	rights oauth.Scope // what the caller holds where the operation is
 	all    bool        // the caller is the operator
+	lacks  error       // not nil: the caller may do this to their own keys only
 
-	touched []string // for the caches
-	events  []event
-	denies  bool // something that worked must have stopped when do returns, also when an earlier call changed it
+	touched   []string // for the caches
+	events    []event
+	denied    []revocation.Entry
+	announced []webhook.Event
+	denies    bool // every replica must act by it when do returns, also when an earlier call changed it
 }
 
 type event struct {
@@ -84,6 +97,15 @@ func (m *Manager) do(ctx context.Context, by Caller, op operation, f func(contex
 	return m.await(ctx, seq)
 }
 
+// view runs a use case that only reads: authorise, then read.
+func (m *Manager) view(ctx context.Context, by Caller, op operation, f func(context.Context, *unit) error) error {
+	u := &unit{Manager: m, tx: m.Database.Reader(), now: workspace.At(m.now()), by: by}
+	if err := u.authorise(ctx, op); err != nil {
+		return err
+	}
+	return f(ctx, u)
+}
+
 // errUnchanged rolls back a unit that had nothing to do.
 var errUnchanged = errors.New("unchanged")
 
@@ -94,6 +116,16 @@ func (u *unit) finish(ctx context.Context, seq int64) error {
 	}
 	if err := change.Record(ctx, u.tx, seq, u.now, u.touched...); err != nil {
 		return err
+	}
+	for _, e := range u.denied {
+		if _, err := revocation.Append(ctx, u.tx, e); err != nil {
+			return err
+		}
+	}
+	for _, e := range u.announced {
+		if err := webhook.Enqueue(ctx, u.tx, e); err != nil {
+			return err
+		}
 	}
 	for _, e := range u.events {
 		if err := audit.Append(ctx, u.tx, e.Event, e.detail); err != nil {
@@ -116,6 +148,9 @@ func (m *Manager) await(ctx context.Context, seq int64) error {
 
 func (m *Manager) timing() change.Timing { return cmp.Or(m.Timing, change.DefaultTiming) }
 
+// Time is the manager's clock.
+func (m *Manager) Time() time.Time { return m.now() }
+
 func (m *Manager) now() time.Time {
 	if m.Now == nil {
 		return time.Now()
@@ -133,9 +168,43 @@ func (u *unit) record(action string, in workspace.ID, subject string, detail map
 	u.events = append(u.events, event{
 		Event: audit.Event{
 			Chain: chain, At: u.now, Action: action,
-			ActorKind: string(u.by.kind), ActorID: u.by.id, SubjectID: subject,
+			ActorKind: string(u.by.kind), ActorID: u.by.id, SubjectID: subject, KeyID: string(u.by.key),
+			Address: u.by.origin.Address, Agent: u.by.origin.Agent, RequestID: u.by.origin.RequestID,
 		},
 		detail: detail,
 	})
 	u.touched = append(u.touched, subject)
+}
+
+// concerning says whom the event that was recorded last is about: the service
+// account or user who owns the subject.
+func (u *unit) concerning(owner string) { u.events[len(u.events)-1].OwnerID = owner }
+
+// deny notes that tokens of a subject which carry a smaller generation are
+// denied, and that nothing may be issued by what was before when do returns.
+func (u *unit) deny(kind revocation.Kind, subject string, generation int64) {
+	u.denies = true
+	u.denied = append(u.denied, revocation.Entry{Kind: kind, SubjectID: subject, Generation: generation, At: u.now})
+}
+
+// Version names a state of something by when it was last changed. It is what an
+// ETag is made of.
+func Version(updated workspace.Time) string { return strconv.FormatInt(updated.UnixMicro(), 36) }
+
+// matches checks the caller's condition against what is there.
+func (u *unit) matches(updated workspace.Time) error {
+	if len(u.by.match) == 0 || slices.Contains(u.by.match, Version(updated)) {
+		return nil
+	}
+	return fmt.Errorf("%w: read it again, and repeat what is still wanted", workspace.ErrChanged)
+}
+
+// stamp is when a change of something that was last changed at some time takes
+// place: now, or just after that time if the clock was set back, so that no two
+// versions have one name.
+func (u *unit) stamp(updated workspace.Time) workspace.Time {
+	if u.now.After(updated.Time) {
+		return u.now
+	}
+	return workspace.At(updated.Add(time.Microsecond))
 }

@@ -37,7 +37,7 @@ func inWorkspace(h *house, in workspace.ID, key manage.Issued) []attempt {
 			return err
 		}},
 		{"rotate a key", func(ctx context.Context, by manage.Caller) error {
-			_, err := h.RotateKey(ctx, by, in, key.ID, 0)
+			_, err := h.RotateKey(ctx, by, in, key.ID, manage.Rotation{})
 			return err
 		}},
 		{"narrow a key", func(ctx context.Context, by manage.Caller) error {
@@ -150,9 +150,9 @@ func TestNobodyGrantsWhatTheyDoNotHold(t *testing.T) {
 		want(t, "an owner makes a key that speaks for a viewer", workspace.ErrForbidden, err)
 		personal, err := h.CreateKey(ctx, owner, h.ws, manage.NewKey{UserID: h.owner, Name: "x"})
 		want(t, "an owner makes a key of their own", nil, err)
-		_, err = h.RotateKey(ctx, manager, h.ws, personal.ID, 0)
+		_, err = h.RotateKey(ctx, manager, h.ws, personal.ID, manage.Rotation{})
 		want(t, "a manager gets a secret that speaks for an owner", workspace.ErrForbidden, err)
-		_, err = h.RotateKey(ctx, manager, h.ws, key.ID, 0)
+		_, err = h.RotateKey(ctx, manager, h.ws, key.ID, manage.Rotation{})
 		want(t, "a manager gets a secret of a stronger key", workspace.ErrForbidden, err)
 		if !h.works(key) {
 			t.Error("the secret ended although rotation was refused")
@@ -176,7 +176,7 @@ func TestNobodyGrantsWhatTheyDoNotHold(t *testing.T) {
 func TestLostRightsAreLostAtOnce(t *testing.T) {
 	h := newHouse(t, schematest.SQLite(t))
 	rotate := func() error {
-		_, err := h.RotateKey(t.Context(), manage.User(h.manager), h.ws, h.key(h.sa).ID, time.Hour)
+		_, err := h.RotateKey(t.Context(), manage.User(h.manager), h.ws, h.key(h.sa).ID, manage.Rotation{Grace: time.Hour})
 		return err
 	}
 	check(t, rotate())

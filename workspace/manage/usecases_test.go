@@ -48,7 +48,7 @@ func useCases(key manage.Issued) []useCase {
 			return string(h.ws), string(issued.ID), err
 		}},
 		{"key.rotate", true, func(ctx context.Context, h *house) (string, string, error) {
-			_, err := h.RotateKey(ctx, operator, h.ws, key.ID, time.Hour)
+			_, err := h.RotateKey(ctx, operator, h.ws, key.ID, manage.Rotation{Grace: time.Hour})
 			return string(h.ws), string(key.ID), err
 		}},
 		{"key.update", true, func(ctx context.Context, h *house) (string, string, error) {
@@ -144,7 +144,7 @@ func TestSecretsAreNotStored(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		h := newHouse(t, db)
 		key := h.key(h.sa)
-		rotated, err := h.RotateKey(t.Context(), operator, h.ws, key.ID, time.Hour)
+		rotated, err := h.RotateKey(t.Context(), operator, h.ws, key.ID, manage.Rotation{Grace: time.Hour})
 		check(t, err)
 		for _, c := range useCases(key) {
 			_, _, err := c.do(t.Context(), h)

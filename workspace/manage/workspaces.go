@@ -4,16 +4,31 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
-// CreateWorkspace makes a workspace; an empty slug is derived from the name.
-// ErrConflict: the slug is taken.
+// Organization admins see every workspace and may suspend and delete it. What is
+// inside is for its members.
+const (
+	seeAll    = "organization:read"
+	changeAll = "organization:update"
+)
+
+// CreateWorkspace makes a workspace; an empty slug is derived from the name. A
+// person who makes one is its first owner. ErrConflict: the slug is taken, or was
+// that of a deleted workspace.
 func (m *Manager) CreateWorkspace(ctx context.Context, by Caller, name, slug string) (ws workspace.Workspace, err error) {
-	err = m.do(ctx, by, operation{need: "organization:update"}, func(ctx context.Context, u *unit) error {
-		ws, err = u.createWorkspace(ctx, name, slug)
-		return err
+	err = m.do(ctx, by, operation{need: changeAll}, func(ctx context.Context, u *unit) error {
+		return u.onlyOnce(ctx, "", func() (made, error) {
+			if ws, err = u.createWorkspace(ctx, name, slug); err != nil || by.userID() == "" {
+				return made{Subject: string(ws.ID)}, err
+			}
+			return made{Subject: string(ws.ID)}, u.insertMember(ctx, ws.ID, by.userID(), workspace.Owner)
+		}, func(before made) error {
+			ws, err = workspace.Find(ctx, u.tx, before.Subject)
+			return err
+		})
 	})
 	return ws, err
 }
@@ -35,146 +50,142 @@ func (u *unit) createWorkspace(ctx context.Context, name, slug string) (workspac
 	return ws, nil
 }
 
+// RenameWorkspace changes the name that people see. The slug stays: services may
+// authorise by it.
+func (m *Manager) RenameWorkspace(ctx context.Context, by Caller, id workspace.ID, name string) (ws workspace.Workspace, err error) {
+	err = m.do(ctx, by, operation{need: "workspace:update", in: id, elsewhere: changeAll}, func(ctx context.Context, u *unit) error {
+		if ws, err = u.workspace(ctx, id); err != nil || ws.Name == name {
+			return err
+		}
+		ws.Name, ws.UpdatedAt = name, u.stamp(ws.UpdatedAt)
+		if err := ws.Validate(); err != nil {
+			return err
+		}
+		u.record("workspace.update", id, string(id), map[string]any{"name": name})
+		return workspace.Rename(ctx, u.tx, id, name, ws.UpdatedAt)
+	})
+	return ws, err
+}
+
+// workspace reads a workspace that is to be changed.
+func (u *unit) workspace(ctx context.Context, id workspace.ID) (workspace.Workspace, error) {
+	ws, err := workspace.Find(ctx, u.tx, string(id))
+	if err != nil {
+		return ws, err
+	}
+	return ws, u.matches(ws.UpdatedAt)
+}
+
 // SuspendWorkspace closes a workspace: when it returns, no key of it is
 // exchanged any more, and its tokens carry an old generation. Suspending a
 // suspended workspace changes nothing.
 func (m *Manager) SuspendWorkspace(ctx context.Context, by Caller, id workspace.ID) error {
-	return m.do(ctx, by, operation{need: "organization:update"}, func(ctx context.Context, u *unit) error {
-		if err := u.exists(ctx, id); err != nil {
+	return m.do(ctx, by, operation{need: changeAll}, func(ctx context.Context, u *unit) error {
+		ws, err := u.anyWorkspace(ctx, id)
+		if err != nil {
 			return err
 		}
 		u.denies = true
-		suspended, err := workspace.Suspend(ctx, u.tx, id, u.now)
+		generation, suspended, err := workspace.Suspend(ctx, u.tx, id, u.now, u.stamp(ws.UpdatedAt))
 		if err != nil || !suspended {
 			return err
 		}
+		u.deny(revocation.Workspace, string(id), generation)
 		u.record("workspace.suspend", id, string(id), nil)
 		return nil
 	})
 }
 
-// CreateUser makes a user.
-func (m *Manager) CreateUser(ctx context.Context, by Caller, email string, organizationAdmin bool) (user workspace.User, err error) {
-	err = m.do(ctx, by, operation{need: "organization:update"}, func(ctx context.Context, u *unit) error {
-		user, err = u.createUser(ctx, email, organizationAdmin)
-		return err
-	})
-	return user, err
+// anyWorkspace is workspace for organization admins, by its ID alone.
+func (u *unit) anyWorkspace(ctx context.Context, id workspace.ID) (workspace.Workspace, error) {
+	if err := u.exists(ctx, id); err != nil {
+		return workspace.Workspace{}, err
+	}
+	return u.workspace(ctx, id)
 }
 
-func (u *unit) createUser(ctx context.Context, email string, organizationAdmin bool) (workspace.User, error) {
-	address, err := workspace.NormalEmail(email)
+// ResumeWorkspace opens a suspended workspace. What was revoked stays revoked,
+// and so do the tokens from before. Resuming an open one changes nothing.
+func (m *Manager) ResumeWorkspace(ctx context.Context, by Caller, id workspace.ID) error {
+	return m.do(ctx, by, operation{need: changeAll}, func(ctx context.Context, u *unit) error {
+		ws, err := u.anyWorkspace(ctx, id)
+		if err != nil {
+			return err
+		}
+		u.denies = true // whoever is told that it works may try at once
+		resumed, err := workspace.Resume(ctx, u.tx, id, u.stamp(ws.UpdatedAt))
+		if err != nil || !resumed {
+			return err
+		}
+		u.record("workspace.resume", id, string(id), nil)
+		return nil
+	})
+}
+
+// DeleteWorkspace ends a workspace for good, with every key of it. Its audit log
+// stays, and nobody gets its slug.
+func (m *Manager) DeleteWorkspace(ctx context.Context, by Caller, id workspace.ID) error {
+	return m.do(ctx, by, operation{need: changeAll}, func(ctx context.Context, u *unit) error {
+		if _, err := u.anyWorkspace(ctx, id); err != nil {
+			return err
+		}
+		if err := u.revokeAll(ctx, id, "", "the workspace was deleted"); err != nil {
+			return err
+		}
+		generation, _, err := workspace.Delete(ctx, u.tx, id, u.now)
+		if err != nil {
+			return err
+		}
+		u.deny(revocation.Workspace, string(id), generation)
+		u.record("workspace.delete", id, string(id), nil)
+		return nil
+	})
+}
+
+// Workspace reads a workspace by its ID or slug. To those who are not in it, it
+// does not exist.
+func (m *Manager) Workspace(ctx context.Context, by Caller, idOrSlug string) (ws workspace.Workspace, err error) {
+	if ws, err = workspace.Find(ctx, m.Database.Reader(), idOrSlug); err != nil {
+		return ws, err
+	}
+	return ws, m.view(ctx, by, operation{need: "workspace:read", in: ws.ID, elsewhere: seeAll + " " + changeAll}, func(context.Context, *unit) error { return nil })
+}
+
+// ResolveWorkspace finds the ID of a workspace by its ID or slug, for a use case
+// that decides whether the caller may know of it.
+func (m *Manager) ResolveWorkspace(ctx context.Context, idOrSlug string) (workspace.ID, error) {
+	ws, err := workspace.Find(ctx, m.Database.Reader(), idOrSlug)
+	return ws.ID, err
+}
+
+// Workspaces lists the workspaces that the caller may see: all of them, or that
+// of the key that is used, or those that the person is in.
+func (m *Manager) Workspaces(ctx context.Context, by Caller, f workspace.Filter, page workspace.Page) (found []workspace.Workspace, err error) {
+	err = m.view(ctx, by, operation{}, func(ctx context.Context, u *unit) error {
+		if !u.all && !u.rights.Has(seeAll) {
+			if err := u.onlyOwn(ctx, &f); err != nil {
+				return err
+			}
+		}
+		found, err = workspace.List(ctx, u.tx, f, page)
+		return err
+	})
+	return found, err
+}
+
+// onlyOwn narrows a list of workspaces to those that the caller is in.
+func (u *unit) onlyOwn(ctx context.Context, f *workspace.Filter) error {
+	if u.by.key == "" {
+		f.Member = u.by.userID()
+		return nil
+	}
+	held, record, err := u.throughKey(ctx)
 	if err != nil {
-		return workspace.User{}, err
-	}
-	user := workspace.User{
-		ID: workspace.NewUserID(), Email: address, OrganizationAdmin: organizationAdmin,
-		Generation: 1, CreatedAt: u.now, UpdatedAt: u.now,
-	}
-	if err := workspace.InsertUser(ctx, u.tx, user); err != nil {
-		return user, err
-	}
-	u.record("user.create", "", string(user.ID), map[string]any{"email": user.Email, "organization_admin": organizationAdmin})
-	return user, nil
-}
-
-// AddMember puts a user into a workspace. ErrNotFound: there is no such user.
-// ErrConflict: they are in it.
-func (m *Manager) AddMember(ctx context.Context, by Caller, in workspace.ID, user workspace.UserID, role workspace.Role) error {
-	return m.do(ctx, by, operation{need: "members:create", in: in}, func(ctx context.Context, u *unit) error {
-		return u.addMember(ctx, in, user, role)
-	})
-}
-
-func (u *unit) addMember(ctx context.Context, in workspace.ID, user workspace.UserID, role workspace.Role) error {
-	member := workspace.Member{WorkspaceID: in, UserID: user, Role: role, CreatedAt: u.now, UpdatedAt: u.now}
-	if err := member.Validate(); err != nil {
 		return err
 	}
-	if err := u.mayGrant(u.Policy.Catalogue.MemberRights(role, false)); err != nil {
-		return err
+	if !held.Has("workspace:read") {
+		return fmt.Errorf("%w: this needs workspace:read", workspace.ErrForbidden)
 	}
-	if _, err := workspace.FindUser(ctx, u.tx, user); err != nil {
-		return err
-	}
-	if err := workspace.InsertMember(ctx, u.tx, member); err != nil {
-		return err
-	}
-	u.record("member.add", in, string(user), map[string]any{"role": role})
+	f.Only = record.WorkspaceID
 	return nil
-}
-
-// NewServiceAccount is what a service account is made of: a role of the
-// catalogue or explicit scopes, not both.
-type NewServiceAccount struct {
-	Name        string
-	Description string
-	Role        string
-	Scopes      oauth.Scope
-}
-
-// CreateServiceAccount makes a service account. ErrConflict: the name is taken.
-func (m *Manager) CreateServiceAccount(ctx context.Context, by Caller, in workspace.ID, n NewServiceAccount) (sa workspace.ServiceAccount, err error) {
-	err = m.do(ctx, by, operation{need: "service-accounts:create", in: in}, func(ctx context.Context, u *unit) error {
-		sa, err = u.createServiceAccount(ctx, in, n)
-		return err
-	})
-	return sa, err
-}
-
-func (u *unit) createServiceAccount(ctx context.Context, in workspace.ID, n NewServiceAccount) (workspace.ServiceAccount, error) {
-	sa := workspace.ServiceAccount{
-		ID: workspace.NewServiceAccountID(), WorkspaceID: in, Name: n.Name, Description: n.Description,
-		Role: n.Role, Scopes: n.Scopes.String(), Generation: 1,
-		CreatedAt: u.now, CreatedBy: u.by.String(), UpdatedAt: u.now,
-	}
-	if err := sa.Validate(); err != nil {
-		return sa, err
-	}
-	if _, known := u.Policy.Catalogue.Role(n.Role); n.Role != "" && !known {
-		return sa, fmt.Errorf("%w: there is no role %q: the catalogue has %v", workspace.ErrInvalid, n.Role, u.Policy.Catalogue.Roles())
-	}
-	if err := u.knownScopes(n.Scopes); err != nil {
-		return sa, err
-	}
-	if err := u.mayGrant(u.Policy.ServiceAccountHolds(n.Role, n.Scopes)); err != nil {
-		return sa, err
-	}
-	if err := workspace.InsertServiceAccount(ctx, u.tx, sa); err != nil {
-		return sa, err
-	}
-	u.record("service_account.create", in, string(sa.ID), map[string]any{"name": sa.Name, "role": sa.Role, "scopes": sa.Scopes})
-	return sa, nil
-}
-
-// knownScopes refuses scopes that are neither in the catalogue nor management
-// rights.
-func (u *unit) knownScopes(s oauth.Scope) error {
-	catalogue := u.Policy.Catalogue.All()
-	unknown := s.Minus(u.Policy.Catalogue.Known())
-	if len(unknown) == 0 {
-		return nil
-	}
-	if len(catalogue) == 0 {
-		return fmt.Errorf("%w: there is no scope %s: the configured catalogue is empty; list your resources under catalogue.resources", workspace.ErrInvalid, unknown)
-	}
-	return fmt.Errorf("%w: there is no scope %s: the catalogue has %s", workspace.ErrInvalid, unknown, catalogue)
-}
-
-// DisableServiceAccount stops a service account: when it returns, none of its
-// keys is exchanged any more, and its tokens carry an old generation. Disabling a
-// disabled one changes nothing.
-func (m *Manager) DisableServiceAccount(ctx context.Context, by Caller, in workspace.ID, id workspace.ServiceAccountID) error {
-	return m.do(ctx, by, operation{need: "service-accounts:update", in: in}, func(ctx context.Context, u *unit) error {
-		if _, err := workspace.FindServiceAccount(ctx, u.tx, in, id); err != nil {
-			return err
-		}
-		u.denies = true
-		disabled, err := workspace.DisableServiceAccount(ctx, u.tx, id, u.now)
-		if err != nil || !disabled {
-			return err
-		}
-		u.record("service_account.disable", in, string(id), nil)
-		return nil
-	})
 }

@@ -1,0 +1,100 @@
+package grant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/oauth/bearer"
+	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/audit"
+)
+
+// Direct authenticates a raw key that is used in place of a token at our own API:
+// like Authenticate, but it notes and records the use. When the record is strict
+// and cannot be written, the error wraps keys.ErrUnavailable.
+func (a *Authenticator) Direct(ctx context.Context, c Credentials, from Origin) (*Client, error) {
+	known, err := a.authenticate(ctx, c, from)
+	if failed := a.record(ctx, known.use(from, audit.KeyUse, audit.KeyRefuse, err)); failed != nil {
+		return nil, failed
+	}
+	if err != nil {
+		return nil, err
+	}
+	client := &Client{Record: known.record, SecretID: known.secret.ID, At: known.at}
+	a.used(client, from)
+	return client, nil
+}
+
+// Standing looks up the key of a verified token, and checks the token against
+// what is known of its key, owner and workspace now: an older generation is denied
+// whatever its iat. Errors wrap bearer.ErrInvalid, or keys.ErrUnavailable when it
+// cannot be known.
+func (a *Authenticator) Standing(ctx context.Context, claims *oauth.Claims) (*keys.Record, error) {
+	record, err := a.Directory.Lookup(ctx, keys.ID(claims.ClientID))
+	if errors.Is(err, workspace.ErrNotFound) {
+		return nil, fmt.Errorf("%w: its key does not exist any more", bearer.ErrInvalid)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if claims.KeyGeneration < record.Generation || claims.SubjectGeneration < record.OwnerGeneration ||
+		claims.WorkspaceGeneration < record.WorkspaceGeneration || record.OwnerGone || !record.WorkspaceDeletedAt.IsZero() {
+		return nil, fmt.Errorf("%w: it was revoked", bearer.ErrInvalid)
+	}
+	return record, nil
+}
+
+// used notes when, from where and by what a key was used.
+func (a *Authenticator) used(c *Client, from Origin) {
+	a.Usage.Used(keys.Use{SecretID: c.SecretID, At: workspace.At(c.At), Address: from.Address.String(), Agent: from.Agent})
+}
+
+// record writes down a use. It fails only when the record is strict, and then as
+// something that the answer depends on.
+func (a *Authenticator) record(ctx context.Context, e audit.Exchange) error {
+	if a.Exchanges == nil {
+		return nil
+	}
+	if err := a.Exchanges.Record(ctx, e); err != nil {
+		return fmt.Errorf("%w: %w", keys.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// use is the record of an attempt. Of a key that is not known it holds where the
+// attempt came from, and nothing that was presented.
+func (k attempt) use(from Origin, allowed, refused string, err error) audit.Exchange {
+	e := audit.Exchange{
+		At: workspace.At(k.at), Action: allowed, Outcome: Outcome(err), SecretID: k.secret.ID,
+		Address: from.Address.String(), Agent: from.Agent, RequestID: from.RequestID,
+		Unproven: k.secret.ID == "",
+	}
+	if err != nil {
+		e.Action = refused
+	}
+	if k.record != nil {
+		e.WorkspaceID, e.KeyID, e.OwnerID = k.record.WorkspaceID, string(k.record.ID), k.record.OwnerID()
+	}
+	return e
+}
+
+// tokenUse is the record of an exchange; of one that gave a token it tells which.
+func (k attempt) tokenUse(from Origin, issued exchange, err error) audit.Exchange {
+	e := k.use(from, audit.TokenIssue, audit.TokenRefuse, err)
+	if err == nil {
+		e.Detail = issued.detail()
+	}
+	return e
+}
+
+func (e exchange) detail() string {
+	text, err := json.Marshal(map[string]any{"audience": e.grant.Audience, "scope": e.grant.Scope.String(), "jti": e.jti})
+	if err != nil {
+		return "" // strings always marshal
+	}
+	return string(text)
+}

@@ -1,0 +1,63 @@
+package revocation_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/deploy/schema"
+	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/policy/revocation"
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+var noon = workspace.At(time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC))
+
+var errGivenUp = errors.New("given up")
+
+// However transactions interleave and whichever of them fail, the numbers that
+// are committed have no gap.
+func TestSequenceIsGapless(t *testing.T) {
+	const writers, each = 4, 10
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		var running sync.WaitGroup
+		for range writers {
+			running.Go(func() {
+				for i := range each {
+					err := db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
+						_, err := revocation.Append(ctx, tx, revocation.Entry{Kind: revocation.Key, SubjectID: "tbk_1", Generation: 2, At: noon})
+						if err == nil && i%2 == 1 {
+							err = errGivenUp
+						}
+						return err
+					})
+					if err != nil && !errors.Is(err, errGivenUp) {
+						t.Errorf("append: %v", err)
+					}
+				}
+			})
+		}
+		running.Wait()
+		entries, err := revocation.Since(t.Context(), db.Reader(), 0, 1000)
+		if err != nil || len(entries) != writers*each/2 {
+			t.Fatalf("%d entries, %v; want %d", len(entries), err, writers*each/2)
+		}
+		for i, e := range entries {
+			if e.Seq != int64(i+1) {
+				t.Errorf("entry %d has the number %d", i+1, e.Seq)
+			}
+			if e.Kind != revocation.Key || e.Generation != 2 || e.ExpiresAt.Sub(noon.Time) <= keys.MaxTokenTTL {
+				t.Errorf("entry %d is %+v", i+1, e)
+			}
+		}
+		rest, err := revocation.Since(t.Context(), db.Reader(), entries[17].Seq, 1)
+		if err != nil || len(rest) != 1 || rest[0].Seq != 19 {
+			t.Errorf("after 18: %+v, %v", rest, err)
+		}
+	})
+}
