@@ -161,7 +161,8 @@ func (h *house) seq() int64 {
 var tables = map[string]string{
 	"installation": "id", "change_counter": "id", "changes": "seq, subject_id", "workspaces": "id", "users": "id",
 	"members": "workspace_id, user_id", "service_accounts": "id", "keys": "id", "key_secrets": "id", "signing_keys": "kid",
-	"audit_heads": "chain", "audit_events": "chain, seq",
+	"audit_heads": "chain", "audit_events": "chain, seq", "revocation_counter": "id", "revocations": "seq", "idempotency": "id",
+	"webhook_outbox": "id",
 }
 
 // dump is the content of the database as text, but for tables that are missing.

@@ -51,17 +51,62 @@ func useCases(key manage.Issued) []useCase {
 			_, err := h.RotateKey(ctx, operator, h.ws, key.ID, manage.Rotation{Grace: time.Hour})
 			return string(h.ws), string(key.ID), err
 		}},
+		{"key.end_secret", true, func(ctx context.Context, h *house) (string, string, error) {
+			secrets := h.read(key.ID).Secrets
+			return string(h.ws), string(key.ID), h.EndSecret(ctx, operator, h.ws, key.ID, secrets[len(secrets)-1].ID)
+		}},
 		{"key.update", true, func(ctx context.Context, h *house) (string, string, error) {
 			return string(h.ws), string(key.ID), h.SetKeyScopes(ctx, operator, h.ws, key.ID, &scopes)
 		}},
 		{"key.revoke", true, func(ctx context.Context, h *house) (string, string, error) {
 			return string(h.ws), string(key.ID), h.RevokeKey(ctx, operator, h.ws, key.ID, "lost")
 		}},
+		{"key.delete", true, func(ctx context.Context, h *house) (string, string, error) {
+			return string(h.ws), string(key.ID), h.DeleteKey(ctx, operator, h.ws, key.ID)
+		}},
+		{"service_account.update", true, func(ctx context.Context, h *house) (string, string, error) {
+			name := "renamed"
+			_, err := h.UpdateServiceAccount(ctx, operator, h.ws, h.sa, manage.ServiceAccountChange{Name: &name})
+			return string(h.ws), string(h.sa), err
+		}},
 		{"service_account.disable", true, func(ctx context.Context, h *house) (string, string, error) {
 			return string(h.ws), string(h.sa), h.DisableServiceAccount(ctx, operator, h.ws, h.sa)
 		}},
+		{"service_account.enable", true, func(ctx context.Context, h *house) (string, string, error) {
+			yes := true
+			_, err := h.UpdateServiceAccount(ctx, operator, h.ws, h.sa, manage.ServiceAccountChange{Enabled: &yes})
+			return string(h.ws), string(h.sa), err
+		}},
+		{"service_account.delete", true, func(ctx context.Context, h *house) (string, string, error) {
+			return string(h.ws), string(h.sa), h.DeleteServiceAccount(ctx, operator, h.ws, h.sa)
+		}},
+		{"member.update", true, func(ctx context.Context, h *house) (string, string, error) {
+			_, err := h.SetMemberRole(ctx, operator, h.ws, h.viewer, workspace.Manager)
+			return string(h.ws), string(h.viewer), err
+		}},
+		{"member.remove", true, func(ctx context.Context, h *house) (string, string, error) {
+			return string(h.ws), string(h.viewer), h.RemoveMember(ctx, operator, h.ws, h.viewer)
+		}},
+		{"user.update", true, func(ctx context.Context, h *house) (string, string, error) {
+			no := false
+			_, err := h.UpdateUser(ctx, operator, h.viewer, manage.UserChange{Enabled: &no})
+			return audit.Instance, string(h.viewer), err
+		}},
+		{"user.delete", true, func(ctx context.Context, h *house) (string, string, error) {
+			return audit.Instance, string(h.viewer), h.DeleteUser(ctx, operator, h.viewer)
+		}},
+		{"workspace.update", false, func(ctx context.Context, h *house) (string, string, error) {
+			_, err := h.RenameWorkspace(ctx, operator, h.ws, "Renamed")
+			return string(h.ws), string(h.ws), err
+		}},
 		{"workspace.suspend", true, func(ctx context.Context, h *house) (string, string, error) {
 			return string(h.ws), string(h.ws), h.SuspendWorkspace(ctx, operator, h.ws)
+		}},
+		{"workspace.resume", true, func(ctx context.Context, h *house) (string, string, error) {
+			return string(h.ws), string(h.ws), h.ResumeWorkspace(ctx, operator, h.ws)
+		}},
+		{"workspace.delete", true, func(ctx context.Context, h *house) (string, string, error) {
+			return string(h.ws), string(h.ws), h.DeleteWorkspace(ctx, operator, h.ws)
 		}},
 		{"signing_key.create", false, func(ctx context.Context, h *house) (string, string, error) {
 			err := h.EnsureSigningKeys(ctx, operator)
@@ -120,7 +165,8 @@ func TestDoingItAgainChangesNothing(t *testing.T) {
 		h := newHouse(t, db)
 		key := h.key(h.sa)
 		again := map[string]bool{
-			"key.revoke": true, "service_account.disable": true, "workspace.suspend": true, "signing_key.create": true, "installation.create": true, "installation.update": true,
+			"key.revoke": true, "service_account.disable": true, "service_account.update": true, "service_account.enable": true, "member.update": true,
+			"user.update": true, "workspace.update": true, "workspace.resume": true, "workspace.suspend": true, "signing_key.create": true, "installation.create": true, "installation.update": true,
 		}
 		for _, c := range useCases(key) {
 			if !again[c.action] {

@@ -1,0 +1,4 @@
+package adminhttp
+
+// OpenAPIJSON is for the tests.
+var OpenAPIJSON = openAPIJSON
