@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/audit"
 )
 
 // Insert stores a new key.
@@ -119,6 +121,31 @@ func Unrevoked(ctx context.Context, q sqlx.ExtContext, ws workspace.ID, owner st
 		return nil, fmt.Errorf("read the keys of %s: %w", owner, err)
 	}
 	return ids, nil
+}
+
+// Owners reads whose keys are. Keys that do not exist are left out.
+func Owners(ctx context.Context, q sqlx.ExtContext, ids []string) (map[string]audit.Owner, error) {
+	found := map[string]audit.Owner{}
+	for chunk := range slices.Chunk(ids, 500) {
+		var rows []struct {
+			ID          string       `db:"id"`
+			WorkspaceID workspace.ID `db:"workspace_id"`
+			OwnerID     string       `db:"owner_id"`
+		}
+		var args []any
+		for _, id := range chunk {
+			args = append(args, id)
+		}
+		err := sqlx.SelectContext(ctx, q, &rows, `SELECT id, workspace_id, COALESCE(service_account_id, user_id) AS owner_id
+			FROM keys WHERE id IN (`+repeat("?", len(chunk))+`)`, args...)
+		if err != nil {
+			return nil, fmt.Errorf("read the owners of keys: %w", err)
+		}
+		for _, row := range rows {
+			found[row.ID] = audit.Owner{WorkspaceID: row.WorkspaceID, OwnerID: row.OwnerID}
+		}
+	}
+	return found, nil
 }
 
 // FindLive reads the ID of an owner's key by its name, if it is neither revoked

@@ -70,6 +70,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, c Credentials, from Or
 // or not.
 type attempt struct {
 	record *keys.Record      // nil: no key that exists, or none that was looked up
+	named  keys.ID           // of no record: the ID that came, if it is genuine
 	secret keys.StoredSecret // zero: the secret that was presented is not right
 	at     time.Time         // when that was decided
 }
@@ -78,7 +79,13 @@ type attempt struct {
 func (a *Authenticator) authenticate(ctx context.Context, c Credentials, from Origin) (attempt, error) {
 	record, stored, err := a.recognise(ctx, c)
 	now := a.now() // after the look-up, which may take seconds: the key may end meanwhile
-	known := attempt{record, stored, now}
+	known := attempt{record: record, secret: stored, at: now}
+	if record == nil {
+		// Whoever looks for the reason looks at the key; nothing is looked up for it.
+		if known.named, _ = a.Format.ParseID(c.ID); known.named != "" {
+			a.Usage.Failed(known.named, workspace.At(now))
+		}
+	}
 	if errors.Is(err, ErrCredentials) || errors.Is(err, keys.ErrMalformedSecret) {
 		// The secret was checked first: the budget can only turn one refusal
 		// into another, so a flood of failures locks nobody out.

@@ -76,6 +76,7 @@ func (k attempt) use(from Origin, allowed, refused string, err error) audit.Exch
 	if err != nil {
 		e.Action = refused
 	}
+	e.KeyID = string(k.named)
 	if k.record != nil {
 		e.WorkspaceID, e.KeyID, e.OwnerID = k.record.WorkspaceID, string(k.record.ID), k.record.OwnerID()
 	}

@@ -98,7 +98,7 @@ func newHouse(tb testing.TB, db *schema.DB) *house {
 	group.Go(func() { follower.Run(running) })
 	tb.Cleanup(func() { stop(); group.Wait() })
 
-	h.exchanges = audit.NewWriter(db, audit.WriterOptions{Log: log})
+	h.exchanges = audit.NewWriter(db, audit.WriterOptions{Log: log, Owners: keys.Owners})
 	authenticator := &grant.Authenticator{
 		Format: format, Peppers: peppers, Directory: directory, Usage: keys.NewUsageWriter(db.Writer(), time.Hour, log),
 		Failures: quota.NewFailures(quota.Rate{Burst: 1 << 30, Interval: time.Nanosecond}), Exchanges: h.exchanges, Now: h.clock,

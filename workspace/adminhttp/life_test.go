@@ -2,12 +2,15 @@ package adminhttp_test
 
 import (
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/deploy/schema"
 	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/oauth/grant"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/audit"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
@@ -315,18 +318,27 @@ func TestKnowingYourKeys(t *testing.T) {
 		if list[0]["last_used_at"] != h.clock().Format(time.RFC3339) {
 			h.Errorf("last_used_at is %v", list[0]["last_used_at"])
 		}
-		h.refused(used[:len(used)-1] + "0")
+		id := h.want(200, me, get, h.in("/keys?q=used"), nil).data()[0]["client_id"].(string)
+		for _, wrong := range []string{used[:len(used)-1] + "0", used[:60], "nonsense", h.Format.NewSecret(keys.ID(id), keys.ServiceKey).Reveal()} {
+			_, err := h.issuer.Issue(h.Context(), grant.Request{
+				Credentials: grant.Credentials{ID: id, Secret: wrong}, Origin: grant.Origin{Address: netip.MustParseAddr("192.0.2.9")},
+			})
+			if err == nil {
+				h.Error("a wrong secret is exchanged")
+			}
+		}
 		h.check(h.exchanges.Flush(h.Context()))
 		h.pass(time.Second)
 		usage := h.want(200, me, get, h.in("/usage"), nil)
-		if usage.object["issued"] != 1.0 {
+		if usage.object["issued"] != 1.0 || usage.object["refused"] != 4.0 {
 			h.Errorf("usage: %s", usage.body)
 		}
 		var actions []string
 		for _, e := range h.want(200, me, get, h.in("/audit-events?service_account=used"), nil).data() {
 			actions = append(actions, e["action"].(string))
 		}
-		if got := strings.Join(actions, " "); got != "token.issue key.create service_account.create" {
+		// The secrets that are not even of the form are one row, the nonsense another.
+		if got := strings.Join(actions, " "); got != "token.refuse token.refuse token.refuse token.issue key.create service_account.create" {
 			h.Errorf("what the account did: %s", got)
 		}
 		report, err := audit.Verify(h.Context(), h.Database.Reader(), nil)

@@ -36,6 +36,15 @@ type WriterOptions struct {
 	Interval time.Duration // between flushes; zero: a second
 	Strict   bool          // Record waits for the commit
 	Log      *slog.Logger  // nil: slog.Default
+	// Owners finds whose the keys are that were named with a secret which is not
+	// even of their form; it leaves out those that do not exist. nil: all do not.
+	Owners func(ctx context.Context, q sqlx.ExtContext, keyIDs []string) (map[string]Owner, error)
+}
+
+// Owner is whose a key is.
+type Owner struct {
+	WorkspaceID workspace.ID
+	OwnerID     string
 }
 
 // Writer records the uses of keys. It writes behind: Record only leaves a note in
@@ -49,6 +58,7 @@ type Writer struct {
 	interval time.Duration
 	strict   bool
 	log      *slog.Logger
+	owners   func(ctx context.Context, q sqlx.ExtContext, keyIDs []string) (map[string]Owner, error)
 
 	flushing chan struct{} // one flush at a time
 	mu       sync.Mutex
@@ -86,7 +96,7 @@ func NewWriter(db *schema.DB, o WriterOptions) *Writer {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Writer{db: db, interval: o.Interval, strict: o.Strict, log: o.Log, flushing: make(chan struct{}, 1), next: newGroup(pendingMax)}
+	return &Writer{db: db, interval: o.Interval, strict: o.Strict, log: o.Log, owners: o.Owners, flushing: make(chan struct{}, 1), next: newGroup(pendingMax)}
 }
 
 // Record notes an exchange. It never blocks, unless the writer is strict: then it
@@ -150,8 +160,8 @@ func (g *group) add(e Exchange) bool {
 // addGuess adds to the row of those alike. When there are too many rows, those of
 // all further addresses are alike.
 func (g *group) addGuess(e Exchange) bool {
-	if e.WorkspaceID == "" {
-		e.KeyID, e.OwnerID, e.SecretID, e.Agent, e.RequestID, e.Detail = "", "", "", "", "", "{}"
+	if e.nobodys() {
+		e = e.ofNobody()
 	}
 	row, known := g.guesses[guessOf(e)]
 	if !known && g.crowded(e) {
@@ -166,7 +176,7 @@ func (g *group) addGuess(e Exchange) bool {
 		return false
 	}
 	g.guesses[guessOf(e)] = &e
-	if e.WorkspaceID == "" {
+	if e.nobodys() {
 		g.nobodys++
 	}
 	return true
@@ -176,8 +186,18 @@ func guessOf(e Exchange) guess {
 	return guess{string(e.WorkspaceID), e.KeyID, e.Action, e.Outcome, e.Address}
 }
 
+// nobodys reports whether an exchange names no key, neither one that was looked up
+// nor one whose ID is genuine.
+func (e Exchange) nobodys() bool { return e.WorkspaceID == "" && e.KeyID == "" }
+
+// ofNobody keeps of an exchange what may be told when its key does not exist.
+func (e Exchange) ofNobody() Exchange {
+	e.KeyID, e.OwnerID, e.SecretID, e.Agent, e.RequestID, e.Detail = "", "", "", "", "", "{}"
+	return e
+}
+
 func (g *group) crowded(e Exchange) bool {
-	if e.WorkspaceID == "" {
+	if e.nobodys() {
 		return g.nobodys >= nobodysMax
 	}
 	return len(g.guesses)-g.nobodys >= guessesMax
@@ -282,6 +302,7 @@ func (w *Writer) write(ctx context.Context) error {
 	defer close(g.done)
 
 	rows := g.rows()
+	rows, g.err = w.attribute(ctx, rows)
 	for len(rows) > 0 && g.err == nil {
 		batch := rows[:min(len(rows), batchMax)]
 		if g.err = w.writeBatch(ctx, batch, untold); g.err == nil {
@@ -290,6 +311,45 @@ func (w *Writer) write(ctx context.Context) error {
 	}
 	w.keep(rows, untold)
 	return g.err
+}
+
+// attribute finds the workspaces of keys that were only named.
+func (w *Writer) attribute(ctx context.Context, rows []Exchange) ([]Exchange, error) {
+	var named []string
+	for _, e := range rows {
+		if e.WorkspaceID == "" && e.KeyID != "" {
+			named = append(named, e.KeyID)
+		}
+	}
+	if len(named) == 0 {
+		return rows, nil
+	}
+	owners, err := w.ownersOf(ctx, named)
+	if err != nil {
+		return rows, err
+	}
+	for i, e := range rows {
+		if e.WorkspaceID != "" || e.KeyID == "" {
+			continue
+		}
+		owner, exists := owners[e.KeyID]
+		if !exists {
+			rows[i] = e.ofNobody()
+			continue
+		}
+		rows[i].WorkspaceID, rows[i].OwnerID = owner.WorkspaceID, owner.OwnerID
+	}
+	return rows, nil
+}
+
+func (w *Writer) ownersOf(ctx context.Context, named []string) (map[string]Owner, error) {
+	if w.owners == nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	slices.Sort(named)
+	return w.owners(ctx, w.db.Reader(), slices.Compact(named))
 }
 
 // rows are in the order in which they were noted, the guesses at their first.

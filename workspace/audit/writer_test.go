@@ -62,6 +62,35 @@ func TestRecordWritesBehind(t *testing.T) {
 	})
 }
 
+// A key that was only named, with a secret not even of its form, is its
+// workspace's business; one that does not exist any more is nobody's.
+func TestNamedKeysAreAttributed(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		asked := 0
+		w := audit.NewWriter(db, audit.WriterOptions{Owners: func(_ context.Context, _ sqlx.ExtContext, ids []string) (map[string]audit.Owner, error) {
+			if asked++; asked == 1 {
+				return nil, errors.New("away")
+			}
+			if len(ids) != 2 {
+				t.Errorf("asked for %q", ids)
+			}
+			return map[string]audit.Owner{"tbk_1": {WorkspaceID: "ws_1", OwnerID: "sa_1"}}, nil
+		}})
+		for _, id := range []string{"tbk_1", "tbk_1", "tbk_gone"} {
+			e := nobody("10.0.0.1")
+			e.KeyID = id
+			check(t, w.Record(t.Context(), e))
+		}
+		if err := w.Flush(t.Context()); err == nil {
+			t.Error("a flush succeeds that does not know whose the keys are")
+		}
+		check(t, w.Flush(t.Context()))
+		wantCount(t, db, 2, `SELECT count FROM exchange_events WHERE workspace_id = 'ws_1' AND key_id = 'tbk_1' AND owner_id = 'sa_1'`)
+		wantCount(t, db, 1, `SELECT count FROM exchange_events WHERE workspace_id = '' AND key_id = ''`)
+		wantFindings(t, verify(t, db))
+	})
+}
+
 // However many keys are invented from however many addresses, a flush writes few
 // rows, and each failure counts.
 func TestInventedKeysBecomeFewRows(t *testing.T) {
@@ -69,7 +98,7 @@ func TestInventedKeysBecomeFewRows(t *testing.T) {
 	w := writer(db)
 	for i := range 100_000 {
 		e := nobody(fmt.Sprint("10.0.", i%500))
-		e.KeyID, e.OwnerID = fmt.Sprint("tbk_", i), "invented"
+		e.OwnerID = "invented" // an invented ID is not genuine, so it never gets here
 		check(t, w.Record(t.Context(), e))
 	}
 	check(t, w.Record(t.Context(), use("tbk_1", 0)))
