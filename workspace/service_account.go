@@ -64,15 +64,19 @@ type ServiceAccountFilter struct {
 	Text     string // part of the name or description
 	Disabled *bool
 	Name     string // exactly
+	Deleted  bool   // deleted ones too
 }
 
-// ListServiceAccounts reads the live ones of a workspace, the newest first.
+// ListServiceAccounts reads those of a workspace, the newest first: the live ones,
+// unless the filter wants more.
 func ListServiceAccounts(ctx context.Context, q sqlx.ExtContext, ws ID, f ServiceAccountFilter, page Page) ([]ServiceAccount, error) {
 	w := Where{}
 	w.Add("workspace_id = ?", ws)
-	w.Add("deleted_at IS NULL")
+	if !f.Deleted {
+		w.Add("deleted_at IS NULL")
+	}
 	w.Contains(f.Text, "name", "description")
-	w.Null("disabled_at", f.Disabled, false)
+	w.Set("disabled_at", f.Disabled)
 	if f.Name != "" {
 		w.Add("name = ?", f.Name)
 	}

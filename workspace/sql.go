@@ -111,15 +111,15 @@ func (w *Where) Contains(text string, columns ...string) {
 	w.conditions = append(w.conditions, "("+strings.Join(each, " OR ")+")")
 }
 
-// Null asks for rows where a column is NULL, if *want equals null, or is not. A
-// nil want asks nothing.
-func (w *Where) Null(column string, want *bool, null bool) {
+// Set asks for rows where a column has a value, or if want is false, none. A nil
+// want asks nothing.
+func (w *Where) Set(column string, want *bool) {
 	switch {
 	case want == nil:
-	case *want == null:
-		w.Add(column + " IS NULL")
-	default:
+	case *want:
 		w.Add(column + " IS NOT NULL")
+	default:
+		w.Add(column + " IS NULL")
 	}
 }
 

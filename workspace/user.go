@@ -63,7 +63,7 @@ func ListUsers(ctx context.Context, q sqlx.ExtContext, f UserFilter, page Page) 
 	w := Where{}
 	w.Add("deleted_at IS NULL")
 	w.Contains(f.Text, "email", "name")
-	w.Null("disabled_at", f.Disabled, false)
+	w.Set("disabled_at", f.Disabled)
 	if f.OrganizationAdmin != nil {
 		w.Add("organization_admin = ?", *f.OrganizationAdmin)
 	}

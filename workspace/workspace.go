@@ -102,7 +102,7 @@ func List(ctx context.Context, q sqlx.ExtContext, f Filter, page Page) ([]Worksp
 	w := Where{}
 	w.Add("deleted_at IS NULL")
 	w.Contains(f.Text, "name", "slug")
-	w.Null("suspended_at", f.Suspended, false)
+	w.Set("suspended_at", f.Suspended)
 	if f.Only != "" {
 		w.Add("id = ?", f.Only)
 	}

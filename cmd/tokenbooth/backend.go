@@ -90,7 +90,7 @@ func newBackend(config *Config, db *schema.DB, secrets secretText) (*backend, er
 func (b *backend) managerAt(now func() time.Time) *manage.Manager {
 	return &manage.Manager{
 		Database: b.db, Format: b.format, Peppers: b.peppers, Sealer: b.sealer, Policy: b.policy,
-		Timing: change.DefaultTiming, Signing: signingTiming(b.config), Now: now,
+		Timing: change.DefaultTiming, Signing: signingTiming(b.config), Now: now, Announce: b.config.Webhook.URL != "",
 	}
 }
 

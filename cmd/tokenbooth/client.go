@@ -36,6 +36,7 @@ const requestTimeout = 15 * time.Second
 // clientOptions is what the flags of such a command said.
 type clientOptions struct {
 	url, id     string
+	profile     string
 	secretStdin bool
 	scopes      []string
 	audiences   []string
@@ -47,6 +48,7 @@ type clientOptions struct {
 
 func addURLFlag(c *cobra.Command, o *clientOptions) {
 	c.Flags().StringVar(&o.url, "url", "", "the `URL` of the Tokenbooth, its issuer (or "+urlVariable+")")
+	c.Flags().StringVar(&o.profile, "profile", "", "use the profile `NAME` that tokenbooth login has made (or "+profileVariable+")")
 }
 
 func addLoginFlags(c *cobra.Command, o *clientOptions) {
@@ -67,9 +69,12 @@ func addLoginFlags(c *cobra.Command, o *clientOptions) {
 // issuerURL is where the Tokenbooth is. Its mistakes are those of the command
 // line.
 func (o *clientOptions) issuerURL(c *cobra.Command, env *environment) (string, error) {
-	text := strings.TrimRight(cmp.Or(o.url, env.getenv(urlVariable)), "/")
-	if text == "" {
-		return "", usagef(c, "where is the Tokenbooth? set %s, or give --url", urlVariable)
+	text, err := o.namedURL(env)
+	if err != nil {
+		return "", err
+	}
+	if text = strings.TrimRight(text, "/"); text == "" {
+		return "", usagef(c, "where is the Tokenbooth? set %s, give --url, or log in with tokenbooth login", urlVariable)
 	}
 	u, err := url.Parse(text)
 	switch {
@@ -81,6 +86,19 @@ func (o *clientOptions) issuerURL(c *cobra.Command, env *environment) (string, e
 	return text, nil
 }
 
+// namedURL is what the flags say, else the environment, else the profile. A profile
+// that a flag names is before the environment.
+func (o *clientOptions) namedURL(env *environment) (string, error) {
+	if o.url != "" {
+		return o.url, nil
+	}
+	if text := env.getenv(urlVariable); text != "" && o.profile == "" {
+		return text, nil
+	}
+	p, err := o.chosenProfile(env)
+	return p.URL, err
+}
+
 // credentials are a key's ID and secret.
 type credentials struct{ id, secret string }
 
@@ -88,18 +106,31 @@ type credentials struct{ id, secret string }
 var ownID = regexp.MustCompile(`^([a-z][a-z0-9_]*?)[sp]_([0-9a-hjkmnp-tv-z]{26})_[0-9A-Za-z]{49}$`)
 
 func (o *clientOptions) credentials(c *cobra.Command, env *environment) (credentials, error) {
+	if o.maybeProfile(env) {
+		p, ok, err := o.profileKey(c, env)
+		if err != nil || ok {
+			return credentials{p.ClientID, p.Secret}, err
+		}
+	}
 	secret, err := o.secret(c, env)
 	if err != nil {
 		return credentials{}, err
 	}
 	k := credentials{id: cmp.Or(o.id, env.getenv(clientIDVariable)), secret: secret}
-	if parts := ownID.FindStringSubmatch(secret); k.id == "" && parts != nil {
-		k.id = parts[1] + "k_" + parts[2]
+	if k.id == "" {
+		k.id = keyID(secret)
 	}
 	if k.id == "" {
 		return credentials{}, usagef(c, "the key ID is missing: set %s, or give --client-id", clientIDVariable)
 	}
 	return k, nil
+}
+
+// maybeProfile tells whether the key may be that of a profile: nothing that goes
+// before it has one.
+func (o *clientOptions) maybeProfile(env *environment) bool {
+	named := env.getenv(secretVariable) != "" || env.getenv(secretFileVariable) != ""
+	return !o.secretStdin && (o.profile != "" || !named)
 }
 
 // secret reads the secret from the one place where it is.
@@ -166,17 +197,25 @@ var errRedirect = errors.New("it redirects")
 
 // newEnvironmentTopic is what `tokenbooth help environment` prints.
 func newEnvironmentTopic() *cobra.Command {
-	return &cobra.Command{Use: "environment", Short: "Which variables commands read", Long: `Commands that use a Tokenbooth (token, exec, jwks) read
+	return &cobra.Command{Use: "environment", Short: "Which variables commands read", Long: `Commands that use a Tokenbooth (token, exec, jwks, keys, workspaces, …) read
 
     ` + urlVariable + `                 where it is: its issuer, such as https://login.example.com
     ` + clientIDVariable + `           the key ID; may be left out, since the secret names it
     ` + secretVariable + `       the secret, or
     ` + secretFileVariable + `  the file that holds it
-    ` + tokenVariable + `               the token to inspect
+    ` + tokenVariable + `               the token to inspect; commands that manage send it instead
+                                   of the secret
+    ` + workspaceVariable + `           the workspace that commands are about: its ID or slug
+    ` + profileVariable + `             the profile to use (see tokenbooth profile)
+    ` + profilesVariable + `          the file of profiles; otherwise tokenbooth/profiles.yaml in
+    XDG_CONFIG_HOME                that directory, or in ~/.config
     ` + caVariable + `             a PEM file with the CA of the Tokenbooth, beside those of the system
     HTTPS_PROXY, NO_PROXY          as usual
     CI                             when it is set, no token is kept on the disk
     XDG_CACHE_HOME                 where tokens are kept otherwise
+
+Flags, --profile among them, go before the environment, and the environment before the
+current profile. The secret of a profile goes to the URL of that profile only.
 
 Commands that run one take every setting from a variable as well: see
 tokenbooth config --help.`}

@@ -90,6 +90,20 @@ type Config struct {
 			PerMinute int // sustained
 		}
 	}
+	Audit struct {
+		// Heads is the file to which the heads of the audit chains are appended; empty means none.
+		Heads string
+		// Strict is whether an exchange is answered only when it is recorded.
+		Strict bool
+		// ExchangeRetention is how long exchanges are kept.
+		ExchangeRetention time.Duration
+	}
+	Webhook struct {
+		// URL is told what happens to keys; empty means nobody. Secret, since it may hold a token.
+		URL string
+		// Secret signs what it is told.
+		Secret string
+	}
 	HTTP struct {
 		// TrustedProxies are the networks whose X-Forwarded-For is believed.
 		TrustedProxies []netip.Prefix
@@ -174,6 +188,13 @@ func settings(c *Config) []*setting {
 		{key: "exchange.json", field: &c.Exchange.JSON, initial: "true", accepts: "true or false"},
 		number("exchange.failures.burst", &c.Exchange.Failures.Burst, 120, 1, 1_000_000),
 		number("exchange.failures.per_minute", &c.Exchange.Failures.PerMinute, 20, 1, 1_000_000),
+		{key: "audit.heads", field: &c.Audit.Heads, accepts: "the path of a file off the database's disk, to which the ends of the audit chains are appended each minute, or nothing"},
+		{key: "audit.strict", field: &c.Audit.Strict, initial: "false", accepts: "true, so that an exchange is answered only when it is recorded, or false"},
+		duration("audit.exchange_retention", &c.Audit.ExchangeRetention, 90*day, day, 3650*day),
+		{key: "webhook.url", field: &c.Webhook.URL, secret: true, check: on(&c.Webhook.URL, checkWebhook),
+			accepts: "an https URL (http only for a loopback host) that is told what happens to keys, or nothing to tell nobody"},
+		{key: "webhook.secret", field: &c.Webhook.Secret, secret: true, check: func() error { return checkWebhookSecret(c) },
+			accepts: "the base64 of 24 to 64 bytes, from `openssl rand -base64 32`, or whsec_BASE64; required with webhook.url"},
 		{key: "http.trusted_proxies", field: &c.HTTP.TrustedProxies, accepts: "a list of networks, such as 10.0.0.0/8 or 192.0.2.7/32",
 			check: on(&c.HTTP.TrustedProxies, each(checkProxy))},
 		duration("http.shutdown_delay", &c.HTTP.ShutdownDelay, 5*time.Second, 0, 5*time.Minute),

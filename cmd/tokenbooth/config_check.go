@@ -14,6 +14,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/workspace/webhook"
 )
 
 const (
@@ -146,6 +147,38 @@ func checkKeyEncryptionKey(text string) error {
 	}
 	_, err := signing.ParseSealer(text)
 	return err
+}
+
+// checkWebhook quotes nothing, since the URLs of chat services hold tokens.
+func checkWebhook(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Hostname() == "":
+		return errors.New("is not an absolute URL")
+	case u.User != nil:
+		return errors.New("holds a user name or password")
+	case strings.Contains(text, "#"):
+		return errors.New("has a fragment")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return errors.New("would carry events unencrypted")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("is not an https URL")
+	}
+	return nil
+}
+
+func checkWebhookSecret(c *Config) error {
+	switch {
+	case c.Webhook.Secret != "":
+		_, err := webhook.ParseSecret(c.Webhook.Secret)
+		return err
+	case c.Webhook.URL != "" && checkWebhook(c.Webhook.URL) == nil:
+		return errors.New("is required, because webhook.url is set and what it is told is signed")
+	}
+	return nil
 }
 
 // checkProxy refuses what would believe X-Forwarded-For from everybody.

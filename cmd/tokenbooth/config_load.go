@@ -195,7 +195,7 @@ func (r *resolution) warnUnknownVariables(env *environment) {
 // one of those that Kubernetes gives each pod beside a Service named tokenbooth.
 func isForeign(name string) bool {
 	switch strings.TrimPrefix(name, "TOKENBOOTH_") {
-	case "URL", "CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRET_FILE", "TOKEN", "TOKEN_FILE", "CA_CERT", "PROFILE", "AUDIENCE", "SCOPE":
+	case "URL", "CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRET_FILE", "TOKEN", "TOKEN_FILE", "CA_CERT", "PROFILE", "CLI_CONFIG", "WORKSPACE", "AUDIENCE", "SCOPE":
 		return true
 	}
 	return strings.HasPrefix(name, "TOKENBOOTH_SERVICE_") || strings.HasPrefix(name, "TOKENBOOTH_PORT")

@@ -57,6 +57,7 @@ func TestDefaultsAreValid(t *testing.T) {
 	want.Exchange.JSON = true
 	want.Exchange.Failures.Burst = 120
 	want.Exchange.Failures.PerMinute = 20
+	want.Audit.ExchangeRetention = 2160 * time.Hour
 	want.HTTP.ShutdownDelay = 5 * time.Second
 	want.HTTP.DrainTimeout = 20 * time.Second
 	want.Log.Level = "info"
@@ -210,6 +211,13 @@ func TestRefusals(t *testing.T) {
 		{"everybody a proxy", "http: {trusted_proxies: [0.0.0.0/0]}", "lets every client choose"},
 		{"address as a network", "http: {trusted_proxies: [10.0.0.1]}", "not a network"},
 		{"network with host bits", "http: {trusted_proxies: [10.0.0.1/8]}", "the network is 10.0.0.0/8"},
+		{"webhook without secret", "webhook: {url: https://a.example/x}", "webhook.secret (default): is required, because webhook.url is set"},
+		{"webhook in plain http", "webhook: {url: http://a.example}", "webhook.url (…/tb.yaml:1): would carry events unencrypted"},
+		{"webhook of another kind", "webhook: {url: ftp://a.example}", "not an https URL"},
+		{"webhook without host", "webhook: {url: 'https:///x'}", "not an absolute URL"},
+		{"webhook with a user", "webhook: {url: https://u@a.example}", "holds a user name or password"},
+		{"webhook with a fragment", "webhook: {url: 'https://a.example/#x'}", "has a fragment"},
+		{"short webhook secret", "webhook: {secret: QUJD}", "want the base64 of 24 to 64 bytes"},
 		{"unknown level", "log: {level: loud}", `"loud" is not one of them; it accepts one of debug, info, warn, error`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -239,6 +247,9 @@ func TestAcceptedEdges(t *testing.T) {
 		"issuer on IPv6":         "issuer: http://[::1]:80\nlisten: '[::1]:80'",
 		"audience that is a URN": "audiences: {servers: [{audience: 'urn:a:b'}], default: 'urn:a:b'}",
 		"alias":                  "catalogue: {roles: {a: &r ['*:read'], b: *r}}",
+		"webhook":                "webhook: {url: 'https://a.example/x?token=y', secret: whsec_" + strings.Repeat("A", 32) + "}",
+		"webhook on loopback":    "webhook: {url: 'http://[::1]:9000/', secret: " + strings.Repeat("A", 32) + "}",
+		"webhook secret alone":   "webhook: {secret: " + strings.Repeat("A", 32) + "}",
 		"chosen ports":           "issuer: http://localhost\nlisten: 127.0.0.1:0\noperations: {listen: '127.0.0.1:0'}",
 	} {
 		t.Run(name, func(t *testing.T) {

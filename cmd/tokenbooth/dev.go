@@ -16,6 +16,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/deploy/schema"
 	"github.com/tokenbooth/tokenbooth/oauth/endpoint"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/admin"
 )
 
 // devAddress is where dev listens unless it is told otherwise.
@@ -245,6 +246,7 @@ func errRealData() error {
 // describe adds where the demo is served.
 func (d *demo) describe(s *server, ops string) {
 	d.Issuer = s.config.Issuer
+	d.APIURL = s.config.Issuer + admin.BasePath
 	d.LoginURL = s.config.Issuer + endpoint.LoginPath
 	d.JWKSURI = s.config.Issuer + endpoint.JWKSPath
 	d.WhoamiURL = s.config.Issuer + endpoint.WhoamiPath
@@ -264,6 +266,7 @@ func (d *demo) print(w io.Writer, asJSON bool) error {
   key ID     %[4]s
   secret     %[5]s
   scope      %[6]s
+  admin key  %[10]s (of the owner, for %[11]s)
 
 Exchange the key for a token:
 
@@ -275,6 +278,6 @@ Keep the token, and ask whose it is:
   curl -sS %[8]s -H "Authorization: Bearer $TOKEN"
 
 Verify it anywhere with %[9]s
-`, d.Issuer, d.Workspace, d.WorkspaceID, d.ClientID, d.ClientSecret, d.Scope, d.LoginURL, d.WhoamiURL, d.JWKSURI)
+`, d.Issuer, d.Workspace, d.WorkspaceID, d.ClientID, d.ClientSecret, d.Scope, d.LoginURL, d.WhoamiURL, d.JWKSURI, d.AdminKey, d.APIURL)
 	return err
 }

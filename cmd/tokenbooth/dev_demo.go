@@ -13,6 +13,7 @@ import (
 // demo is what `tokenbooth dev` has made, as --json prints it.
 type demo struct {
 	Issuer        string             `json:"issuer"`
+	APIURL        string             `json:"api_url"`
 	LoginURL      string             `json:"login_url"`
 	JWKSURI       string             `json:"jwks_uri"`
 	WhoamiURL     string             `json:"whoami_url"`
@@ -23,6 +24,7 @@ type demo struct {
 	ClientID      string             `json:"client_id"`
 	ClientSecret  string             `json:"client_secret"`
 	Scope         oauth.Scope        `json:"scope"`
+	AdminKey      string             `json:"admin_key"` // the owner's personal secret
 	Fixtures      map[string]fixture `json:"fixtures"`
 }
 
@@ -53,10 +55,14 @@ func makeDemo(ctx context.Context, b *backend) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
+	owner, err := m.owner(ws)
+	if err != nil {
+		return nil, err
+	}
 	scope, _ := b.policy.Catalogue.Role(demoRole)
 	d := &demo{
 		Workspace: ws.Slug, WorkspaceID: string(ws.ID), Scope: scope, Fixtures: map[string]fixture{},
-		ClientID: string(key.ID), ClientSecret: key.Secret.Reveal(),
+		ClientID: string(key.ID), ClientSecret: key.Secret.Reveal(), AdminKey: owner.Secret.Reveal(),
 	}
 	for name, prepare := range map[string]func(workspace.Workspace) (manage.Issued, error){
 		"expired": m.expired, "revoked": m.revoked, "disabled": m.disabled, "suspended": m.suspended, "other_workspace": m.other,
@@ -79,6 +85,24 @@ func (m demoMaker) workspace(name string) (workspace.Workspace, error) {
 		return m.manager.CreateWorkspace(m.ctx, m.by, name, workspace.Slug(name)+"-"+unique[len(unique)-6:])
 	}
 	return ws, err
+}
+
+// demoOwner is the address of the demo's owner.
+const demoOwner = "owner@demo.example"
+
+// owner makes the owner of the demo, an organization admin, with a personal key.
+func (m demoMaker) owner(ws workspace.Workspace) (manage.Issued, error) {
+	user, err := m.manager.CreateUser(m.ctx, m.by, demoOwner, true)
+	if errors.Is(err, workspace.ErrConflict) { // another start made it in the same database
+		user, err = workspace.UserByEmail(m.ctx, m.db.Reader(), demoOwner)
+	}
+	if err != nil {
+		return manage.Issued{}, err
+	}
+	if err := m.manager.AddMember(m.ctx, m.by, ws.ID, user.ID, workspace.Owner); err != nil {
+		return manage.Issued{}, err
+	}
+	return m.manager.CreateKey(m.ctx, m.by, ws.ID, manage.NewKey{UserID: user.ID, Name: "demo-owner"})
 }
 
 // key makes a service account and a key of it.

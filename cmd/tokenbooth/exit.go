@@ -78,7 +78,7 @@ func newExitCodesTopic() *cobra.Command {
 	}{
 		{exitOK, "It worked."},
 		{exitFailure, "It failed here: the configuration, a file, the database."},
-		{exitUsage, "The command line is wrong; nothing was done."},
+		{exitUsage, "The command line, or what it asks a server for, is wrong; nothing was done."},
 		{exitRetry, "A server or a dependency did not answer; the same command may work later."},
 		{exitRefused, "The server refused: the credential or its rights do not suffice."},
 		{exitNotFound, "What was named does not exist, or conflicts with what does."},

@@ -15,7 +15,7 @@ func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND…]",
 		Short: "Explain a command or a topic",
-		Long:  "Help explains a command, or one of the topics environment and exit-codes.",
+		Long:  "Help explains a command, or one of the topics environment, errors and exit-codes.",
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			command, rest, err := c.Root().Find(args)
@@ -66,8 +66,12 @@ func globalFlags(c *cobra.Command) *pflag.FlagSet {
 
 func writeCommands(b *strings.Builder, c *cobra.Command) {
 	var commands, topics strings.Builder
+	width := 13
 	for _, child := range c.Commands() {
-		line := fmt.Sprintf("    %-13s %s\n", child.Name(), child.Short)
+		width = max(width, len(child.Name()))
+	}
+	for _, child := range c.Commands() {
+		line := fmt.Sprintf("    %-*s %s\n", width, child.Name(), child.Short)
 		switch {
 		case child.IsAvailableCommand():
 			commands.WriteString(line)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"log/slog"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
+
+	"github.com/tokenbooth/tokenbooth/oauth"
 )
 
 // newHTTPServer bounds what a slow or greedy client can hold.
@@ -32,7 +35,7 @@ func newEcho(config *Config, log *slog.Logger, m *metrics) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = clientAddress(config)
-	e.HTTPErrorHandler = func(err error, c echo.Context) { writeHTTPError(log, err, c) }
+	e.HTTPErrorHandler = func(err error, c echo.Context) { writeHTTPError(config.Issuer, log, err, c) }
 	e.Use(requestID, accessLog(log, m), middleware.RecoverWithConfig(middleware.RecoverConfig{
 		LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
 			log.Error("panic", "error", err, "request_id", c.Response().Header().Get(requestIDHeader), "stack", string(stack))
@@ -125,35 +128,33 @@ func knownMethod(method string) string {
 	return "other"
 }
 
+// httpDetails are the sentences for what the router itself refuses.
+var httpDetails = map[int]string{
+	http.StatusNotFound:         "There is nothing at this address.",
+	http.StatusMethodNotAllowed: "This address does not take this method.",
+}
+
 // writeHTTPError answers what no handler answered: an unknown route or method, a
-// panic, a failed write.
-func writeHTTPError(log *slog.Logger, err error, c echo.Context) {
+// panic, a failed write. The page that explains it is below the issuer.
+func writeHTTPError(issuer string, log *slog.Logger, err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
-	status := http.StatusInternalServerError
+	wire := &oauth.Error{Status: http.StatusInternalServerError}
 	var known *echo.HTTPError
 	if errors.As(err, &known) {
-		status = known.Code
+		wire.Status = known.Code
 	}
 	id := c.Response().Header().Get(requestIDHeader)
-	if status >= http.StatusInternalServerError {
+	if wire.Status >= http.StatusInternalServerError {
 		log.Error("request failed", "error", err, "request_id", id)
+	} else {
+		wire.Description = cmp.Or(httpDetails[wire.Status], http.StatusText(wire.Status)+".")
 	}
-	detail := map[int]string{
-		http.StatusNotFound:         "There is nothing at this address.",
-		http.StatusMethodNotAllowed: "This address does not take this method.",
-	}[status]
-	if detail == "" {
-		detail = "Something went wrong on our side."
-	}
-	c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
+	c.Response().Header().Set(echo.HeaderContentType, oauth.ProblemType)
 	if c.Request().Method == http.MethodHead {
-		_ = c.NoContent(status) // the client is gone if this fails
+		_ = c.NoContent(wire.Status) // the client is gone if this fails
 		return
 	}
-	_ = c.JSON(status, map[string]any{ // the same
-		"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail,
-		"request_id": id, "success": false, "error": detail,
-	})
+	_ = c.JSON(wire.Status, wire.Explained(issuer).Problem(id)) // the same
 }

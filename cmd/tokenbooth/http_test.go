@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/oauth/endpoint"
 )
 
@@ -269,6 +271,40 @@ func TestRequestIDs(t *testing.T) {
 			t.Error("X-Content-Type-Options is missing")
 		}
 	}
+}
+
+// What no handler answers is explained as well, by a page of the same server.
+func TestUnansweredRequestsAreExplained(t *testing.T) {
+	l := listenInProcess(t, nil)
+	for path, want := range map[string]struct {
+		err  error
+		code oauth.Topic
+	}{
+		"/nothing": {nil, oauth.TopicNotFound}, "/405": {echo.ErrMethodNotAllowed, oauth.TopicMethodNotAllowed},
+		"/413": {echo.ErrStatusRequestEntityTooLarge, oauth.TopicBodyTooLarge}, "/400": {echo.ErrBadRequest, oauth.TopicRequestMalformed},
+		"/500": {io.ErrUnexpectedEOF, oauth.TopicServerError},
+	} {
+		if want.err != nil {
+			l.public.Handler.(*echo.Echo).GET(path, func(echo.Context) error { return want.err })
+		}
+		var problem oauth.Problem
+		status, body := l.get(path)
+		check(t, json.Unmarshal([]byte(body), &problem))
+		if status != problem.Status || status < 400 || problem.Code != want.code || problem.Title == "" || problem.Success || problem.Error != problem.Detail {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+		page, ok := strings.CutPrefix(problem.Type, l.config.Issuer)
+		if status, text := l.get(page); !ok || status != http.StatusOK || !strings.Contains(text, problem.Title) {
+			t.Errorf("%s: its page %s answers %d: %s", path, problem.Type, status, text)
+		}
+	}
+}
+
+// get asks the public handler, without a socket.
+func (l *listener) get(path string) (status int, body string) {
+	recorder := httptest.NewRecorder()
+	l.public.Handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
+	return recorder.Code, recorder.Body.String()
 }
 
 // A panic becomes a 500 that says nothing; the log says all.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tokenbooth/tokenbooth/workspace/webhook"
 )
 
 // metrics is what /metrics shows. Labels come from fixed sets.
@@ -36,6 +38,12 @@ func newMetrics(s *server) *metrics {
 		gauge("tokenbooth_lease_held", "1 while keys are answered from memory.", func() float64 { return oneIf(s.follower.Held()) }),
 		gauge("tokenbooth_signing_key_fault", "1 while a key that shall sign does not open here, or none is there.", func() float64 { return oneIf(s.signingKeys() != "ok") }),
 		counter("tokenbooth_signing_rotation_failures_total", "Attempts to go on with the rotation of signing keys that had to wait.", s.rotationFailures.Load),
+		gauge("tokenbooth_audit_pending", "Exchanges that are not recorded yet.", func() float64 { return float64(s.exchanges.Pending()) }),
+		counter("tokenbooth_audit_dropped_total", "Exchanges that are missing from the record.", s.exchanges.Dropped),
+		gauge("tokenbooth_webhook_pending", "Events that the webhook has not taken yet.", func() float64 { return float64(s.webhook.Pending()) }),
+		counter("tokenbooth_webhook_failures_total", "Attempts that the webhook did not take.", s.webhook.Failures),
+		counter("tokenbooth_webhook_given_up_total", "Events that the webhook will never be told.", s.webhook.GivenUp),
+		counter("tokenbooth_webhook_dropped_total", "Events that found the webhook's outbox full.", webhook.Dropped),
 	)
 	return m
 }

@@ -50,9 +50,11 @@ func TestOperations(t *testing.T) {
 	}
 	slices.Sort(names)
 	want := []string{
+		"tokenbooth_audit_dropped_total", "tokenbooth_audit_pending",
 		"tokenbooth_change_seq", "tokenbooth_exchanges_total", "tokenbooth_http_request_seconds", "tokenbooth_key_loads_total",
 		"tokenbooth_keys_cached", "tokenbooth_lease_held", "tokenbooth_signing_key_fault",
 		"tokenbooth_signing_rotation_failures_total", "tokenbooth_sql_statements_total", "tokenbooth_usage_dropped_total",
+		"tokenbooth_webhook_dropped_total", "tokenbooth_webhook_failures_total", "tokenbooth_webhook_given_up_total", "tokenbooth_webhook_pending",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/labstack/echo/v4"
+
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/oauth/bearer"
@@ -19,8 +21,11 @@ import (
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/policy/quota"
+	"github.com/tokenbooth/tokenbooth/workspace/adminhttp"
+	"github.com/tokenbooth/tokenbooth/workspace/audit"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
+	"github.com/tokenbooth/tokenbooth/workspace/webhook"
 )
 
 // usageInterval is how often last-used notes are written.
@@ -37,6 +42,8 @@ type server struct {
 	follower  *change.Follower
 	directory *keys.Directory
 	usage     *keys.UsageWriter
+	exchanges *audit.Writer
+	webhook   *webhook.Sender // runs only with a URL
 	metrics   *metrics
 	redis     *redisStatus
 	public    *http.Server
@@ -65,6 +72,10 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 		return nil, err
 	}
 	s.usage = keys.NewUsageWriter(b.db.Writer(), usageInterval, log)
+	s.exchanges = audit.NewWriter(b.db, audit.WriterOptions{Strict: b.config.Audit.Strict, Log: log, Owners: keys.Owners})
+	if s.webhook, err = newWebhook(b, log); err != nil {
+		return nil, err
+	}
 	s.metrics = newMetrics(s)
 	if err := s.mount(); err != nil {
 		return nil, err
@@ -83,6 +94,7 @@ func (s *server) mount() error {
 		Directory: s.directory,
 		Usage:     s.usage,
 		Failures:  quota.NewFailures(quota.PerMinute(failures.PerMinute, failures.Burst)),
+		Exchanges: s.exchanges,
 	}, s.policy, s.ring)
 	verifiers, err := s.verifiers()
 	if err != nil {
@@ -96,9 +108,26 @@ func (s *server) mount() error {
 	if err := oauth.Mount(e); err != nil {
 		return err
 	}
+	if err := s.mountManagement(e, issuer.Authenticator); err != nil {
+		return err
+	}
 	s.public = newHTTPServer(e, s.log)
 	s.ops = newHTTPServer(s.operations(), s.log)
 	return nil
+}
+
+// mountManagement adds the management API. It takes tokens for the issuer alone.
+func (s *server) mountManagement(e *echo.Echo, a *grant.Authenticator) error {
+	verifier, err := bearer.New(bearer.Config{
+		Issuer: s.config.Issuer, Audience: s.config.Issuer, Keys: bearer.KeySetFunc(s.publicKey), Leeway: clockSkew,
+	})
+	if err != nil {
+		return err
+	}
+	management := &adminhttp.Handler{
+		Issuer: s.config.Issuer, Manager: s.manager, Grant: a, Verifier: verifier, Log: s.log, Note: note,
+	}
+	return management.Mount(e)
 }
 
 // verifiers are for our own tokens, whatever their audience.
@@ -136,7 +165,11 @@ func (s *server) publicKey(_ context.Context, kid string) (bearer.Key, error) {
 func (s *server) run(ctx context.Context, public, ops net.Listener) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	for _, loop := range []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.rotate} {
+	loops := []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.rotate, s.record}
+	if s.config.Webhook.URL != "" {
+		loops = append(loops, s.webhook.Run)
+	}
+	for _, loop := range loops {
 		running.Go(func() { loop(background) })
 	}
 	failed := make(chan error, 2)

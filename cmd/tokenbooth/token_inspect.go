@@ -211,8 +211,15 @@ func (i *inspection) json(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	_, err = io.WriteString(w, escapeJSON(string(text)+"\n"))
+	return err
+}
+
+// escapeJSON escapes in a text of JSON what could drive a terminal. The JSON says the
+// same.
+func escapeJSON(text string) string {
 	var b strings.Builder
-	for _, r := range string(text) + "\n" {
+	for _, r := range text {
 		if r == '\n' || unicode.IsGraphic(r) {
 			b.WriteRune(r)
 			continue
@@ -221,8 +228,7 @@ func (i *inspection) json(w io.Writer) error {
 			fmt.Fprintf(&b, `\u%04x`, unit)
 		}
 	}
-	_, err = io.WriteString(w, b.String())
-	return err
+	return b.String()
 }
 
 // text is for people. What comes from the token cannot drive a terminal.

@@ -81,8 +81,8 @@ func Sentence(err, kind error) string {
 	return strings.TrimPrefix(err.Error(), kind.Error()+": ")
 }
 
-// ErrNoCredentials: the request carries none, which is no error of a token
-// (RFC 6750 §3.1: then the challenge has no error code).
+// ErrNoCredentials means that the request carries none, which is no error of a
+// token (RFC 6750 §3.1: then the challenge has no error code).
 var ErrNoCredentials = errors.New("no credentials")
 
 // Presented reads the credential from the one place that holds it. A token in

@@ -19,8 +19,8 @@ func send[T any](ctx context.Context, c *Client, method, path string, body any, 
 	return result, err
 }
 
-func (c *Client) act(ctx context.Context, method, path string, body any, options []Option) error {
-	_, err := c.Do(ctx, method, path, body, nil, options...)
+func (c *Client) remove(ctx context.Context, path string, options []Option) error {
+	_, err := c.Do(ctx, http.MethodDelete, path, nil, nil, options...)
 	return err
 }
 
@@ -56,7 +56,7 @@ func (c *Client) ResumeWorkspace(ctx context.Context, ws string) (Workspace, err
 
 // DeleteWorkspace ends a workspace for good.
 func (c *Client) DeleteWorkspace(ctx context.Context, ws string, options ...Option) error {
-	return c.act(ctx, http.MethodDelete, path("workspaces", ws), nil, options)
+	return c.remove(ctx, path("workspaces", ws), options)
 }
 
 // Members lists the members of a workspace.
@@ -81,7 +81,7 @@ func (c *Client) UpdateMember(ctx context.Context, ws, user string, change Membe
 
 // RemoveMember takes a person out of a workspace.
 func (c *Client) RemoveMember(ctx context.Context, ws, user string, options ...Option) error {
-	return c.act(ctx, http.MethodDelete, path("workspaces", ws, "members", user), nil, options)
+	return c.remove(ctx, path("workspaces", ws, "members", user), options)
 }
 
 // ServiceAccounts lists the service accounts of a workspace.
@@ -106,7 +106,7 @@ func (c *Client) UpdateServiceAccount(ctx context.Context, ws, sa string, change
 
 // DeleteServiceAccount ends a service account and revokes its keys.
 func (c *Client) DeleteServiceAccount(ctx context.Context, ws, sa string, options ...Option) error {
-	return c.act(ctx, http.MethodDelete, path("workspaces", ws, "service-accounts", sa), nil, options)
+	return c.remove(ctx, path("workspaces", ws, "service-accounts", sa), options)
 }
 
 // Keys lists keys of a workspace.
@@ -136,7 +136,7 @@ func (c *Client) RotateKey(ctx context.Context, ws, id string, r Rotation, optio
 
 // EndSecret ends an older secret of a key before its time.
 func (c *Client) EndSecret(ctx context.Context, ws, id, secret string) error {
-	return c.act(ctx, http.MethodDelete, path("workspaces", ws, "keys", id, "secrets", secret), nil, nil)
+	return c.remove(ctx, path("workspaces", ws, "keys", id, "secrets", secret), nil)
 }
 
 // RevokeKey ends a key for good.
@@ -146,7 +146,7 @@ func (c *Client) RevokeKey(ctx context.Context, ws, id string, r Revocation) (Ke
 
 // DeleteKey revokes a key and takes it out of the lists.
 func (c *Client) DeleteKey(ctx context.Context, ws, id string, options ...Option) error {
-	return c.act(ctx, http.MethodDelete, path("workspaces", ws, "keys", id), nil, options)
+	return c.remove(ctx, path("workspaces", ws, "keys", id), options)
 }
 
 // AuditEvents lists what happened in a workspace, the newest first; in an empty
@@ -185,7 +185,7 @@ func (c *Client) UpdateUser(ctx context.Context, user string, change UserChange,
 
 // DeleteUser ends a user for good.
 func (c *Client) DeleteUser(ctx context.Context, user string, options ...Option) error {
-	return c.act(ctx, http.MethodDelete, path("users", user), nil, options)
+	return c.remove(ctx, path("users", user), options)
 }
 
 // Me reads the person who asks.

@@ -126,7 +126,7 @@ func TestShortWay(t *testing.T) {
 func TestEveryLevelCloses(t *testing.T) {
 	on(t, func(h *house) {
 		me := h.owner.secret
-		admin := func(path string) string { return h.want(200, me, post, "/workspaces/"+path, nil).text("slug") }
+		admin := func(path string) { h.want(200, me, post, "/workspaces/"+path, nil) }
 		other := h.want(201, me, post, "/workspaces", object{"name": "Other", "slug": "other"}).text("id")
 		mine := h.want(201, me, post, "/users/me/keys", object{"workspace": "other", "name": "mine"}).text("client_secret")
 		create := func(name string) (id, secret string) {
@@ -344,6 +344,55 @@ func TestKnowingYourKeys(t *testing.T) {
 		report, err := audit.Verify(h.Context(), h.Database.Reader(), nil)
 		if err != nil || len(report.Findings) > 0 || report.Events == 0 || report.Exchanges == 0 {
 			h.Errorf("audit: %+v, %v", report, err)
+		}
+	})
+}
+
+// Filters find what they say, and not the opposite.
+func TestFilters(t *testing.T) {
+	on(t, func(h *house) {
+		me := h.owner.secret
+		for _, name := range []string{"on", "off", "gone"} {
+			h.want(201, me, post, h.in("/keys"), object{"name": name})
+		}
+		h.want(200, me, patch, h.in("/service-accounts/off"), object{"enabled": false})
+		h.want(204, me, remove, h.in("/service-accounts/gone"), nil)
+		h.want(201, me, post, "/workspaces", object{"name": "Closed"})
+		h.want(200, me, post, "/workspaces/closed/suspend", nil)
+		ada := h.person("ada", workspace.Viewer, false)
+		h.want(200, me, patch, "/users/"+string(ada.user), object{"enabled": false})
+		for path, want := range map[string]string{
+			h.in("/service-accounts?enabled=true"):        "on",
+			h.in("/service-accounts?enabled=false"):       "off",
+			h.in("/service-accounts?name=on"):             "on",
+			h.in("/service-accounts?q=F"):                 "off",
+			"/workspaces?suspended=true":                  "Closed",
+			"/workspaces?suspended=false":                 "Acme",
+			"/workspaces?q=ac":                            "Acme",
+			"/users?enabled=false":                        "ada@example.com",
+			"/users?organization_admin=true":              "owner@example.com",
+			"/users?enabled=true&organization_admin=true": "owner@example.com",
+			h.in("/members?role=owner"):                   "owner@example.com",
+			h.in("/members?q=ADA"):                        "ada@example.com",
+			h.in("/keys?service_account=gone"):            "gone",
+			h.in("/keys?q=%25"):                           "",
+			h.in("/audit-events?service_account=gone&action=service_account.delete"): "service_account.delete",
+			h.in("/audit-events?action=workspace.*"):                                 "workspace.create",
+			"/audit-events?action=user.update":                                       "user.update",
+		} {
+			var got []string
+			for _, item := range h.want(200, me, get, path, nil).data() {
+				name := item["name"]
+				for _, other := range []string{"email", "action"} {
+					if item[other] != nil {
+						name = item[other]
+					}
+				}
+				got = append(got, name.(string))
+			}
+			if strings.Join(got, " ") != want {
+				h.Errorf("%s: %q, want %q", path, got, want)
+			}
 		}
 	})
 }

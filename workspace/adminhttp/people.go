@@ -97,7 +97,7 @@ func showingUser(u workspace.User, err error) (answer, error) {
 func listUsers(r *request) (answer, error) {
 	f := workspace.UserFilter{Text: r.query["q"]}
 	var err error
-	if f.Disabled, err = r.query.flag("enabled"); err != nil {
+	if f.Disabled, err = not(r.query.flag("enabled")); err != nil {
 		return answer{}, err
 	}
 	if f.OrganizationAdmin, err = r.query.flag("organization_admin"); err != nil {
@@ -148,7 +148,7 @@ func showMe(r *request) (answer, error) {
 	profile := admin.Profile{User: wireUser(p.User), Memberships: []admin.Membership{}}
 	for _, m := range p.Memberships {
 		profile.Memberships = append(profile.Memberships, admin.Membership{
-			WorkspaceID: string(m.ID), Workspace: m.Slug, Name: m.Workspace.Name, Role: string(m.Role),
+			WorkspaceID: string(m.ID), Workspace: m.Slug, Name: m.Name, Role: string(m.Role),
 		})
 	}
 	return answer{body: profile, version: manage.Version(p.UpdatedAt)}, err

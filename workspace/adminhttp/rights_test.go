@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func routes(t testing.TB) (found [][2]string) {
 			path = strings.TrimSuffix(trimmed, ":")
 		case strings.HasPrefix(line, "    ") && !strings.HasPrefix(line, "     ") && path != "":
 			method := strings.ToUpper(strings.TrimSuffix(trimmed, ":"))
-			if strings.Contains(" GET POST PATCH DELETE ", " "+method+" ") {
+			if slices.Contains([]string{get, post, patch, remove}, method) {
 				found = append(found, [2]string{method, path})
 			}
 		case line != "" && !strings.HasPrefix(line, " "):

@@ -35,7 +35,7 @@ func (r *request) account() (workspace.ServiceAccountID, error) {
 func listServiceAccounts(r *request) (answer, error) {
 	f := workspace.ServiceAccountFilter{Text: r.query["q"], Name: r.query["name"]}
 	var err error
-	if f.Disabled, err = r.query.flag("enabled"); err != nil {
+	if f.Disabled, err = not(r.query.flag("enabled")); err != nil {
 		return answer{}, err
 	}
 	page, err := r.page()

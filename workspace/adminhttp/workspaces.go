@@ -23,7 +23,7 @@ func showingWorkspace(ws workspace.Workspace, err error) (answer, error) {
 func listWorkspaces(r *request) (answer, error) {
 	f := workspace.Filter{Text: r.query["q"]}
 	var err error
-	if f.Suspended, err = not(r.query.flag("suspended")); err != nil {
+	if f.Suspended, err = r.query.flag("suspended"); err != nil {
 		return answer{}, err
 	}
 	page, err := r.page()

@@ -32,7 +32,7 @@ func wantFindings(t testing.TB, report audit.Report, want ...string) {
 	for _, f := range report.Findings {
 		got = append(got, fmt.Sprintf("%s/%d: %s", f.Chain, f.Seq, f.What))
 	}
-	same := slices.EqualFunc(got, want, func(got, want string) bool { return strings.HasPrefix(got, want) })
+	same := slices.EqualFunc(got, want, strings.HasPrefix)
 	if !same {
 		t.Errorf("found:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
@@ -190,9 +190,9 @@ func TestVerifyCoversEveryColumn(t *testing.T) {
 
 func columnsOf(t testing.TB, db *schema.DB, table string) []string {
 	t.Helper()
-	rows, err := db.Reader().QueryxContext(t.Context(), `SELECT * FROM `+table+` LIMIT 1`)
+	rows, err := db.Reader().QueryxContext(t.Context(), `SELECT * FROM `+table+` LIMIT 1`) //nolint:sqlclosecheck // closed below
 	check(t, err)
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	columns, err := rows.Columns()
 	check(t, err)
 	return columns

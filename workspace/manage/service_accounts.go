@@ -236,12 +236,13 @@ func findServiceAccount(ctx context.Context, u *unit, in workspace.ID, idOrName 
 
 // ResolveServiceAccount finds the ID of a service account by its ID or name, for a
 // use case that decides whether the caller may know of it. What cannot be found is
-// returned as it is, so that the use case says so.
+// returned as it is, so that the use case says so. A deleted one is found if no
+// live one has its name: its traces are asked for too.
 func (m *Manager) ResolveServiceAccount(ctx context.Context, in workspace.ID, idOrName string) (workspace.ServiceAccountID, error) {
 	if strings.Contains(idOrName, "_") {
 		return workspace.ServiceAccountID(idOrName), nil
 	}
-	found, err := workspace.ListServiceAccounts(ctx, m.Database.Reader(), in, workspace.ServiceAccountFilter{Name: idOrName}, workspace.Page{Limit: 1})
+	found, err := workspace.ListServiceAccounts(ctx, m.Database.Reader(), in, workspace.ServiceAccountFilter{Name: idOrName, Deleted: true}, workspace.Page{Limit: 1})
 	if err != nil || len(found) == 0 {
 		return workspace.ServiceAccountID(idOrName), err
 	}
