@@ -64,6 +64,7 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 	s.follower = &change.Follower{Database: b.db, Host: fmt.Sprintf("%s:%d", host, os.Getpid()), Log: log}
 	s.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: b.sealer, Timing: b.manager.Signing, Lease: s.follower}
 	s.follower.Holds = s.ring.Holds
+	b.manager.Hurry = s.follower.Hurry
 	var err error
 	if s.redis, err = newRedisStatus(b.config.Redis.URL); err != nil {
 		return nil, err

@@ -47,6 +47,25 @@ func TestAwaitReturnsWhenAcknowledged(t *testing.T) {
 	})
 }
 
+// Whoever waits on the same replica does not wait for its next tick, which would
+// take an hour here.
+func TestHurry(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		f := &change.Follower{Database: db, Timing: change.Timing{Lease: time.Hour, Renewal: time.Hour}, Log: discard}
+		check(t, f.Start(t.Context()))
+		run(t, f)
+		for range 3 {
+			seq := commit(t, db, "key")
+			f.Hurry()
+			f.Hurry()
+			check(t, change.Await(t.Context(), db, seq, change.Timing{Lease: time.Hour, Renewal: 10 * time.Millisecond}))
+			if f.Applied() < seq {
+				t.Errorf("change %d is awaited, and %d applied", seq, f.Applied())
+			}
+		}
+	})
+}
+
 // A replica that died is waited for until its lease has run out, and only once.
 func TestAwaitOutlastsTheDead(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {

@@ -45,6 +45,7 @@ type Follower struct {
 	Holds func() string
 
 	id      string
+	hurry   chan struct{} // a renewal is wanted now
 	applied atomic.Int64
 	until   atomic.Pointer[time.Time] // the lease's end, with a monotonic reading
 }
@@ -59,7 +60,17 @@ func (f *Follower) Start(ctx context.Context) error {
 		f.Now = time.Now
 	}
 	f.applied.Store(nothing)
+	f.hurry = make(chan struct{}, 1)
 	return f.renew(ctx)
+}
+
+// Hurry asks Run to take in what changed now instead of at the next tick, for
+// somebody on this replica who waits for it. It does not wait.
+func (f *Follower) Hurry() {
+	select {
+	case f.hurry <- struct{}{}:
+	default: // it is asked for already
+	}
 }
 
 // Run renews the lease until ctx ends, then gives it up so that nobody waits
@@ -71,6 +82,8 @@ func (f *Follower) Run(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
+			f.tick(ctx)
+		case <-f.hurry:
 			f.tick(ctx)
 		case <-ctx.Done():
 			f.release()
