@@ -128,6 +128,11 @@ func wantChained(t *testing.T, db *schema.DB) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if int64(len(events)) < head.Seq {
+			t.Errorf("the head of chain %s is at %d, and it has %d events", head.Chain, head.Seq, len(events))
+			continue
+		}
+		events = events[:head.Seq] // a server may have added some since the head was read
 		hash := make([]byte, sha256.Size)
 		for i, e := range events {
 			text, err := json.Marshal([]any{
@@ -143,8 +148,8 @@ func wantChained(t *testing.T, db *schema.DB) {
 				t.Fatalf("the chain %s is broken at event %d", head.Chain, e.Seq)
 			}
 		}
-		if head.Seq != int64(len(events)) || !bytes.Equal(head.Hash, hash) {
-			t.Errorf("the head of chain %s is at %d, and it has %d events", head.Chain, head.Seq, len(events))
+		if !bytes.Equal(head.Hash, hash) {
+			t.Errorf("the head of chain %s is not the hash of its event %d", head.Chain, head.Seq)
 		}
 	}
 }
