@@ -69,6 +69,8 @@ func (k Key) Validate(now time.Time) error {
 		return fmt.Errorf("%w: a key belongs to a service account or to a user", workspace.ErrInvalid)
 	case !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(now):
 		return fmt.Errorf("%w: expires_at %s is not in the future", workspace.ErrInvalid, k.ExpiresAt.Format(time.RFC3339))
+	case k.ExpiresAt.UTC().Year() > 9999:
+		return fmt.Errorf("%w: expires_at is after the year 9999, which is as far as RFC 3339 goes: leave it out or use null for never", workspace.ErrInvalid)
 	case k.TokenTTL != 0 && (k.TokenTTL < MinTokenTTL || k.TokenTTL > MaxTokenTTL):
 		return fmt.Errorf("%w: the token lifetime %s: use %s to %s", workspace.ErrInvalid, k.TokenTTL, MinTokenTTL, MaxTokenTTL)
 	}

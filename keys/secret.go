@@ -87,6 +87,20 @@ func (f *Format) QuotedIn(text string) bool {
 	return false
 }
 
+// HasSecret reports whether a text has a whole secret of ours in it, to the
+// checksum.
+func (f *Format) HasSecret(text string) bool {
+	for i := range text {
+		_, length, ok := f.secretKind(text[i:])
+		if ok && len(text)-i >= length {
+			if _, err := f.ParseSecret(text[i : i+length]); err == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Names reports whether the secret says that it belongs to the key.
 func (s Secret) Names(id ID) bool { return s.text != nil && strings.HasSuffix(string(id), s.body) }
 

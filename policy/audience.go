@@ -123,6 +123,12 @@ func (a *Audiences) carries(chosen []string, scope string) bool {
 	})
 }
 
+// carriedByAny reports whether a token for one of these audiences may hold the
+// scope.
+func (a *Audiences) carriedByAny(names []string, scope string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return a.Known(name) && a.carries([]string{name}, scope) })
+}
+
 // narrow keeps the scopes that a token for these audiences may hold.
 func (a *Audiences) narrow(s oauth.Scope, chosen []string) oauth.Scope {
 	return keep(s, func(scope string) bool { return a.carries(chosen, scope) })

@@ -64,11 +64,14 @@ func (p *Policy) Decide(r *keys.Record, request Request, now time.Time) (Grant, 
 }
 
 // Holds is every scope that some token of the key could carry: what its owner
-// holds now, within what the key itself was given.
+// holds now, within what the key itself was given and the audiences that it has.
 func (p *Policy) Holds(r *keys.Record) oauth.Scope {
 	held := p.ownerHolds(r)
 	if r.Scopes != nil {
 		held = held.Intersect(*r.Scopes)
+	}
+	if len(r.Audiences) > 0 {
+		held = keep(held, func(scope string) bool { return p.Audiences.carriedByAny(r.Audiences, scope) })
 	}
 	return held
 }

@@ -109,7 +109,8 @@ func DeleteMember(ctx context.Context, tx sqlx.ExtContext, ws ID, user UserID) e
 	return err
 }
 
-// OtherOwners counts the owners of a workspace beside a user.
+// OtherOwners counts the owners of a workspace beside a user who can act.
 func OtherOwners(ctx context.Context, q sqlx.ExtContext, ws ID, user UserID) (int64, error) {
-	return count(ctx, q, `SELECT count(*) FROM members WHERE workspace_id = ? AND role = 'owner' AND user_id <> ?`, ws, user)
+	return count(ctx, q, `SELECT count(*) FROM members m JOIN users u ON u.id = m.user_id
+		WHERE m.workspace_id = ? AND m.role = 'owner' AND m.user_id <> ? AND u.disabled_at IS NULL`, ws, user)
 }

@@ -102,13 +102,24 @@ func (w *Where) Contains(text string, columns ...string) {
 	if text == "" {
 		return
 	}
-	pattern := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(strings.ToLower(text)) + "%"
+	pattern := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(lowerASCII(text)) + "%"
 	var each []string
 	for _, column := range columns {
 		each = append(each, `lower(`+column+`) LIKE ? ESCAPE '\'`)
 		w.args = append(w.args, pattern)
 	}
 	w.conditions = append(w.conditions, "("+strings.Join(each, " OR ")+")")
+}
+
+// lowerASCII is what both databases' lower makes of a text: SQLite's knows no
+// other letters, and what it leaves alone PostgreSQL leaves in the C collation.
+func lowerASCII(text string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + ('a' - 'A')
+		}
+		return r
+	}, text)
 }
 
 // Set asks for rows where a column has a value, or if want is false, none. A nil

@@ -32,6 +32,7 @@ func (s *server) record(ctx context.Context) {
 		select {
 		case <-heads.C:
 			s.exportHeads(ctx, exported)
+			s.forgetReplays(ctx)
 		case <-prune.C:
 			s.pruneExchanges(ctx)
 		case <-ctx.Done():
@@ -39,6 +40,16 @@ func (s *server) record(ctx context.Context) {
 			s.exportHeads(context.WithoutCancel(ctx), exported)
 			return
 		}
+	}
+}
+
+// forgetReplays ends answers that are kept for repeated requests, when their time
+// is over. What it cannot do now it does the next time.
+func (s *server) forgetReplays(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	if err := s.manager.ForgetReplays(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("cannot forget old answers; trying again", "error", err)
 	}
 }
 

@@ -82,6 +82,8 @@ func TestMistakesInBodies(t *testing.T) {
 		`{"name":"x","token_ttl_seconds":9223372036854775807}`:           422,
 		`{"name":"x","expires_at":"2020-01-01T00:00:00Z"}`:               422,
 		`{"name":"x","expires_at":"2030-01-02"}`:                         422,
+		`{"name":"x","expires_at":"9999-12-31T23:59:59-23:59"}`:          422,
+		`{"name":"x","token_ttl_seconds":-18446743973}`:                  422,
 		`{"name":"x","workspace":"acme"}`:                                422,
 		`{"name":"x","service_account":"nobody"}`:                        404,
 		`{"name":"` + strings.Repeat("x", 70_000) + `"}`:                 413,
@@ -98,6 +100,7 @@ func TestMistakesInBodies(t *testing.T) {
 	// A secret that is put in the wrong place is not given back.
 	secret := h.account("ci", manage.NewServiceAccount{Role: "viewer"}).secret
 	for _, body := range []any{
+		object{"name": secret}, object{"name": "x", "description": "see " + secret + "!"},
 		object{"name": "x", "scopes": []string{secret}}, object{"name": "x", "role": secret}, object{"name": "x", "audiences": []string{secret}}, object{secret: 1},
 	} {
 		if got := h.want(422, me, post, h.in("/keys"), body); strings.Contains(string(got.body), secret[:40]) {
@@ -113,6 +116,7 @@ func TestParameters(t *testing.T) {
 	for _, query := range []string{
 		"colour=red", "limit=0", "limit=201", "limit=x", "limit=1&limit=2", "status=dead", "unused_for_days=0", "unused_for_days=-1",
 		"expiring_within_days=1e3", "q=%ff", "q=a%00b", "q=%zz", "limit=%31%00", "service_account=x&user_id=y",
+		"q=" + strings.Repeat("_", 1001),
 	} {
 		if got := h.want(400, h.owner.secret, get, h.in("/keys?"+query), nil); got.code() != "parameter_unknown" {
 			t.Errorf("%s: %s", query, got.body)
@@ -123,6 +127,10 @@ func TestParameters(t *testing.T) {
 		h.in("/members"): "role=king", "/users": "organization_admin=1", "/users/me/keys": "", "/workspaces": "suspended=no",
 	} {
 		h.want(400, h.owner.secret, get, path+"?"+query, nil)
+	}
+	for _, at := range []string{"0000-01-05T00:00:00Z", "9999-12-31T23:59:59-23:59", "1969-12-31T23:59:59Z"} {
+		h.want(400, h.owner.secret, get, h.in("/usage?until="+at), nil)
+		h.want(400, h.owner.secret, get, h.in("/audit-events?since="+at), nil)
 	}
 	h.want(400, h.owner.secret, get, h.in("/usage?since=2030-01-02T00:00:00Z&until=2030-01-01T00:00:00Z"), nil)
 	for _, odd := range []string{"%00", "%ff", "a%20b", strings.Repeat("x", 300), "%E2%80%AE"} {

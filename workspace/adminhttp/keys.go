@@ -196,11 +196,10 @@ func readTTL(seconds *int64) (time.Duration, []oauth.FieldError) {
 	if seconds == nil {
 		return 0, nil
 	}
-	ttl := time.Duration(*seconds) * time.Second
-	if *seconds > int64(keys.MaxTokenTTL/time.Second) || ttl < keys.MinTokenTTL {
+	if *seconds < int64(keys.MinTokenTTL/time.Second) || *seconds > int64(keys.MaxTokenTTL/time.Second) {
 		return 0, []oauth.FieldError{mistake("token_ttl_seconds", "has to be 60 to 3600")}
 	}
-	return ttl, nil
+	return time.Duration(*seconds) * time.Second, nil
 }
 
 func createKey(r *request) (answer, error) {

@@ -154,8 +154,8 @@ func (q query) time(name string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return at, oauth.TopicParameterUnknown.Errorf("The parameter %s has to be a time such as 2027-01-31T00:00:00Z, with + written as %%2B.", name)
+	if err != nil || at.UTC().Year() < 1970 || at.UTC().Year() > 9999 {
+		return at, oauth.TopicParameterUnknown.Errorf("The parameter %s has to be a time since 1970 such as 2027-01-31T00:00:00Z, with + written as %%2B.", name)
 	}
 	return at, nil
 }

@@ -201,12 +201,18 @@ func (r *request) decode(into any) error {
 	if len(r.raw) == 0 {
 		return nil
 	}
+	if r.h.Grant.Format.HasSecret(string(r.raw)) { // it would be kept, shown and announced
+		return oauth.TopicValidationFailed.Errorf("A value in the body holds a secret, which belongs in the Authorization header alone: check how your variables are assigned.")
+	}
 	members, err := oauth.ParseObject(r.raw)
 	if err != nil {
 		return oauth.TopicRequestMalformed.Errorf("The body has to be one JSON object without repeated members.")
 	}
 	return invalid(setFields(members, into))
 }
+
+// maxParameter bounds a parameter of a URL, in bytes.
+const maxParameter = 1000
 
 // query is the parameters of a URL, each of which appears once.
 type query map[string]string
@@ -227,6 +233,9 @@ func readQuery(raw string, known []string) (query, error) {
 			return nil, oauth.TopicParameterUnknown.Errorf("The parameter %s is not known here: known are %s.", shorten(name), strings.Join(known, ", "))
 		case len(values) > 1:
 			return nil, oauth.TopicParameterUnknown.Errorf("The parameter %s appears more than once.", name)
+		}
+		if len(values[0]) > maxParameter {
+			return nil, oauth.TopicParameterUnknown.Errorf("The parameter %s is longer than %d bytes.", name, maxParameter)
 		}
 		out[name] = values[0]
 	}

@@ -4,15 +4,18 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/oauth/grant"
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/adminhttp"
@@ -255,4 +258,109 @@ func (p *player) play(known oauth.Scope) {
 	if got.status == 201 && strings.HasSuffix(path, "/service-accounts") {
 		p.accounts = append(p.accounts, got.text("name"))
 	}
+}
+
+// Each thing that a credential of little may not do, beside what it may.
+func TestRightsOneByOne(t *testing.T) {
+	h := newHouse(t, schematest.SQLite(t))
+	me := h.owner.secret
+	n := 0
+	limited := func(role workspace.Role, admin bool, scopes ...string) string {
+		n++
+		s := oauth.NewScope(scopes...)
+		return h.personIn(h.ws.ID, fmt.Sprint("limited", n), role, admin, &s).secret
+	}
+	manager := h.person("manager", workspace.Manager, false)
+	strong := must(h.CreateServiceAccount(t.Context(), operator, h.ws.ID, manage.NewServiceAccount{Name: "strong", Scopes: oauth.NewScope("members:create")}))
+	strongKey := must(h.CreateKey(t.Context(), operator, h.ws.ID, manage.NewKey{
+		ServiceAccountID: strong.ID, Name: "strong", ExpiresAt: h.clock().Add(100 * time.Hour), AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+	}))
+	key, account := h.in("/keys/"+string(strongKey.ID)), h.in("/service-accounts/strong")
+	h.want(201, me, post, h.in("/service-accounts"), object{"name": "weak", "role": "viewer"})
+	in := func(d time.Duration) string { return h.clock().Add(d).Format(time.RFC3339) }
+	narrow, err := h.issuer.Issue(t.Context(), grant.Request{
+		Credentials: grant.Credentials{Secret: me}, Origin: grant.Origin{Address: netip.MustParseAddr("192.0.2.9")},
+		Request: policy.Request{Audience: []string{issuer}, Scope: oauth.NewScope("api-keys:read")},
+	})
+	h.check(err)
+	elsewhere := must(h.CreateKey(t.Context(), operator, h.ws.ID, manage.NewKey{UserID: h.owner.user, Name: "api only", Audiences: []string{apiURL}})).Secret.Reveal()
+	viewer := h.person("viewer", workspace.Viewer, false)
+	disabledAdmin := must(h.CreateUser(t.Context(), operator, "disabled@example.com", true))
+	no := false
+	must(h.UpdateUser(t.Context(), operator, disabledAdmin.ID, manage.UserChange{Enabled: &no}))
+	orgUpdate := limited(workspace.Owner, true, "organization:update")
+	seesMembers := limited(workspace.Owner, false, "members:create", "members:update", "members:read")
+	creates := limited(workspace.Owner, false, "api-keys:create", "collectors:read")
+
+	for _, c := range []struct {
+		what       string
+		status     int
+		credential string
+		method     string
+		path       string
+		body       any
+	}{
+		{"a narrow token reads", 200, narrow.AccessToken, get, h.in("/keys"), nil},
+		{"and does nothing else", 403, narrow.AccessToken, post, h.in("/keys"), object{"name": "x"}},
+		{"nor sees others' things", 403, narrow.AccessToken, get, h.in("/members"), nil},
+		{"a key for another service manages nothing", 403, elsewhere, get, h.in("/keys"), nil},
+
+		{"a manager widens an account beyond themselves", 403, manager.secret, patch, account, object{"scopes": []string{"members:create", "members:delete"}}},
+		{"or gives another what they do not hold", 403, manager.secret, patch, h.in("/service-accounts/weak"), object{"scopes": []string{"members:create"}}},
+		{"a manager disables a stronger one", 200, manager.secret, patch, account, object{"enabled": false}},
+		{"and may not enable it again", 403, manager.secret, patch, account, object{"enabled": true}},
+		{"an owner may", 200, me, patch, account, object{"enabled": true}},
+
+		{"a manager narrows a stronger key's networks", 200, manager.secret, patch, key, object{"allowed_cidrs": []string{"10.1.0.0/16"}}},
+		{"and may not widen them", 403, manager.secret, patch, key, object{"allowed_cidrs": []string{"10.0.0.0/8"}}},
+		{"nor lift them", 403, manager.secret, patch, key, object{"allowed_cidrs": []string{}}},
+		{"a manager shortens a stronger key's life", 200, manager.secret, patch, key, object{"expires_at": in(50 * time.Hour)}},
+		{"and may not prolong it", 403, manager.secret, patch, key, object{"expires_at": in(51 * time.Hour)}},
+		{"nor make it eternal", 403, manager.secret, patch, key, object{"expires_at": nil}},
+		{"an owner may", 200, me, patch, key, object{"expires_at": nil, "allowed_cidrs": []string{}}},
+		{"an owner narrows another's personal key", 200, me, patch, h.in("/keys/" + string(manager.key)), object{"expires_at": in(50 * time.Hour)}},
+		{"and may not widen it", 403, me, patch, h.in("/keys/" + string(manager.key)), object{"expires_at": in(51 * time.Hour)}},
+		{"its person may", 200, manager.secret, patch, h.in("/keys/" + string(manager.key)), object{"expires_at": in(51 * time.Hour)}},
+
+		{"a member's role is a grant", 403, seesMembers, post, h.in("/members"), object{"email": "x@example.com", "role": "viewer"}},
+		{"when it is changed too", 403, seesMembers, patch, h.in("/members/" + string(viewer.user)), object{"role": "manager"}},
+
+		{"half an admin makes users", 201, orgUpdate, post, "/users", object{"email": "plain@example.com"}},
+		{"and renames admins", 200, orgUpdate, patch, "/users/" + string(disabledAdmin.ID), object{"name": "New"}},
+		{"and makes no admins", 403, orgUpdate, post, "/users", object{"email": "admin@example.com", "organization_admin": true}},
+		{"nor enables them", 403, orgUpdate, patch, "/users/" + string(disabledAdmin.ID), object{"enabled": true}},
+
+		{"a key that cannot create keys makes none for its person", 403, limited(workspace.Owner, false, "collectors:read"), post, "/users/me/keys",
+			object{"name": "x", "workspace": h.ws.Slug, "scopes": []string{"collectors:read"}}},
+		{"nor lists them", 403, limited(workspace.Owner, false, "collectors:read"), get, "/users/me/keys?workspace=" + h.ws.Slug, nil},
+		{"a viewer's key does not rotate itself", 403, viewer.secret, post, h.in("/keys/" + string(viewer.key) + "/rotate"), nil},
+		{"who creates keys makes no accounts", 403, creates, post, h.in("/keys"), object{"name": "x", "scopes": []string{"collectors:read"}}},
+		{"but keys of those that are there", 201, creates, post, h.in("/keys"), object{"name": "x", "service_account": "weak", "scopes": []string{"collectors:read"}}},
+
+		{"a key that is deleted", 204, me, remove, key, nil},
+		{"is not revoked again", 404, me, post, key + "/revoke", nil},
+		{"nor rotated", 404, me, post, key + "/rotate", nil},
+	} {
+		if got := h.call(c.credential, c.method, c.path, c.body); got.status != c.status {
+			t.Errorf("%s: %s %s answers %d, want %d: %s", c.what, c.method, c.path, got.status, c.status, got.body)
+		}
+	}
+	own := h.want(200, manager.secret, get, "/users/me/keys?workspace="+h.ws.Slug, nil).data()
+	if len(own) != 1 || own[0]["client_id"] != string(manager.key) {
+		t.Errorf("a manager's own keys: %v", own)
+	}
+}
+
+// The last active admin stays, whoever else is an owner; a disabled owner is nobody
+// in charge.
+func TestLastInCharge(t *testing.T) {
+	h := newHouse(t, schematest.SQLite(t))
+	bob := h.person("bob", workspace.Owner, false)
+	if got := h.want(409, h.owner.secret, remove, "/users/"+string(h.owner.user), nil); got.code() != "last_owner" {
+		t.Errorf("the last admin: %s", got.body)
+	}
+	h.want(200, h.owner.secret, patch, "/users/"+string(bob.user), object{"enabled": false})
+	h.want(409, h.owner.secret, remove, h.in("/members/"+string(h.owner.user)), nil)
+	h.want(200, h.owner.secret, patch, "/users/"+string(bob.user), object{"enabled": true})
+	h.want(204, h.owner.secret, remove, h.in("/members/"+string(h.owner.user)), nil)
 }

@@ -83,7 +83,9 @@ func (c KeyChange) apply(k keys.Key) (keys.Key, map[string]any) {
 	detail := map[string]any{}
 	set(detail, "name", &k.Name, c.Name)
 	set(detail, "description", &k.Description, c.Description)
-	set(detail, "token_ttl_seconds", &k.TokenTTL, c.TokenTTL)
+	if c.TokenTTL != nil && k.TokenTTL != *c.TokenTTL {
+		k.TokenTTL, detail["token_ttl_seconds"] = *c.TokenTTL, int64(*c.TokenTTL/time.Second)
+	}
 	if c.Scopes != nil && !sameScopes(k.Scopes, *c.Scopes) {
 		k.Scopes, detail["scopes"] = *c.Scopes, *c.Scopes
 	}

@@ -309,6 +309,9 @@ func (m *Manager) PersonalKeys(ctx context.Context, by Caller, in workspace.ID, 
 		if err := u.person(); err != nil {
 			return err
 		}
+		if by.key != "" && !u.rights.Has("api-keys:read") {
+			return fmt.Errorf("%w: this needs a key that holds api-keys:read", workspace.ErrForbidden)
+		}
 		found, err = keys.List(ctx, u.tx, in, keys.Filter{Owner: by.id, User: true, Now: u.now}, page)
 		return err
 	})

@@ -86,7 +86,13 @@ func (u *unit) onlyOnce(ctx context.Context, in workspace.ID, create func() (mad
 	return again(u.openOnce(id, row.SubjectID, row.Sealed))
 }
 
-// forgetOnce ends what may not be replayed or recognised any more.
+// ForgetReplays ends what may not be replayed or recognised any more. Creations do
+// it too; the server does when there are none.
+func (m *Manager) ForgetReplays(ctx context.Context) error {
+	u := &unit{Manager: m, tx: m.Database.Writer(), now: workspace.At(m.now())}
+	return u.forgetOnce(ctx)
+}
+
 func (u *unit) forgetOnce(ctx context.Context) error {
 	for query, age := range map[string]time.Duration{
 		`UPDATE idempotency SET sealed = NULL WHERE sealed IS NOT NULL AND created_at <= ?`: ReplayFor,

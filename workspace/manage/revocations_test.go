@@ -3,6 +3,7 @@ package manage_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,13 @@ func TestWhatIsTakenAwayIsDenied(t *testing.T) {
 				return err
 			}
 		}
+		networks := func(list ...string) func(context.Context) error {
+			var prefixes []netip.Prefix
+			for _, text := range list {
+				prefixes = append(prefixes, netip.MustParsePrefix(text))
+			}
+			return update(manage.KeyChange{AllowedCIDRs: &prefixes})
+		}
 		scopes := func(s *oauth.Scope) manage.KeyChange { return manage.KeyChange{Scopes: &s} }
 		for i, c := range []struct {
 			do   func(context.Context) error
@@ -54,6 +62,11 @@ func TestWhatIsTakenAwayIsDenied(t *testing.T) {
 			{update(manage.KeyChange{ExpiresAt: new(time.Time)}), ""},
 			{update(manage.KeyChange{Audiences: &[]string{"https://api.example.com"}}), "key key 4"},
 			{update(manage.KeyChange{Audiences: &[]string{}}), ""},
+			{networks("10.0.0.0/8"), "key key 5"},
+			{networks("10.1.0.0/16"), "key key 6"},
+			{networks("10.1.2.3/32", "10.1.0.0/16"), ""},
+			{networks("10.0.0.0/8"), ""},
+			{networks(), ""},
 			{func(ctx context.Context) error {
 				_, err := h.RotateKey(ctx, operator, h.ws, key.ID, manage.Rotation{})
 				return err
@@ -61,7 +74,7 @@ func TestWhatIsTakenAwayIsDenied(t *testing.T) {
 			{func(ctx context.Context) error {
 				_, err := h.RotateKey(ctx, operator, h.ws, key.ID, manage.Rotation{RevokeTokens: true})
 				return err
-			}, "key key 5"},
+			}, "key key 7"},
 			{account(manage.ServiceAccountChange{Name: &text}), ""},
 			{account(manage.ServiceAccountChange{Role: &role}), "sub account 2"},
 			{account(manage.ServiceAccountChange{Enabled: &no}), "sub account 3"},
@@ -76,7 +89,7 @@ func TestWhatIsTakenAwayIsDenied(t *testing.T) {
 				return err
 			}, "sub manager 2"},
 			{func(ctx context.Context) error { return h.RemoveMember(ctx, operator, h.ws, h.manager) }, "key mine 3"},
-			{func(ctx context.Context) error { return h.RevokeKey(ctx, operator, h.ws, key.ID, "") }, "key key 6"},
+			{func(ctx context.Context) error { return h.RevokeKey(ctx, operator, h.ws, key.ID, "") }, "key key 8"},
 			{func(ctx context.Context) error { return h.RevokeKey(ctx, operator, h.ws, key.ID, "") }, ""},
 			{func(ctx context.Context) error { return h.SuspendWorkspace(ctx, operator, h.ws) }, "ws workspace 2"},
 			{func(ctx context.Context) error { return h.ResumeWorkspace(ctx, operator, h.ws) }, ""},
@@ -99,7 +112,7 @@ func TestWhatIsTakenAwayIsDenied(t *testing.T) {
 				t.Errorf("step %d denies %q, want %q", i, got, c.want)
 			}
 		}
-		if got := h.read(key.ID); got.Generation != 6 || got.WorkspaceGeneration != 3 {
+		if got := h.read(key.ID); got.Generation != 8 || got.WorkspaceGeneration != 3 {
 			t.Errorf("the key ends at %d, the workspace at %d", got.Generation, got.WorkspaceGeneration)
 		}
 		var gen int64

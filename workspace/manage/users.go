@@ -36,8 +36,13 @@ func (u *unit) createUser(ctx context.Context, email, name string, organizationA
 		ID: workspace.NewUserID(), Email: address, Name: name, OrganizationAdmin: organizationAdmin,
 		Generation: 1, CreatedAt: u.now, UpdatedAt: u.now,
 	}
-	if err := u.validUser(user); err != nil {
+	if err := validUser(user); err != nil {
 		return user, err
+	}
+	if organizationAdmin {
+		if err := u.mayMakeAdmins(); err != nil {
+			return user, err
+		}
 	}
 	if err := workspace.InsertUser(ctx, u.tx, user); err != nil {
 		return user, err
@@ -47,19 +52,16 @@ func (u *unit) createUser(ctx context.Context, email, name string, organizationA
 	return user, nil
 }
 
-// validUser checks what is chosen of a user, and that nobody makes an
-// organization admin who is not one.
-func (u *unit) validUser(user workspace.User) error {
-	if user.Name != "" {
-		if err := workspace.ValidName("user's name", user.Name); err != nil {
-			return err
-		}
-	}
-	if !user.OrganizationAdmin {
+// validUser checks what is chosen of a user, who may be without a name.
+func validUser(user workspace.User) error {
+	if user.Name == "" {
 		return nil
 	}
-	return u.mayGrant(u.Policy.Catalogue.MemberRights("", true))
+	return workspace.ValidName("user's name", user.Name)
 }
+
+// mayMakeAdmins refuses those who are not organization admins themselves.
+func (u *unit) mayMakeAdmins() error { return u.mayGrant(u.Policy.Catalogue.MemberRights("", true)) }
 
 // UserChange says what of a user shall change; what is nil stays.
 type UserChange struct {
@@ -100,10 +102,8 @@ func (u *unit) updateUser(ctx context.Context, id workspace.UserID, c UserChange
 	if len(detail) == 0 {
 		return before, nil
 	}
-	if c.OrganizationAdmin != nil || c.Name != nil {
-		if err := u.validUser(after); err != nil {
-			return before, err
-		}
+	if err := validUser(after); err != nil {
+		return before, err
 	}
 	return u.storeUser(ctx, before, after, detail)
 }
@@ -112,6 +112,11 @@ func (u *unit) storeUser(ctx context.Context, before, after workspace.User, deta
 	acts := func(user workspace.User) bool { return user.OrganizationAdmin && user.DisabledAt.IsZero() }
 	if acts(before) && !acts(after) {
 		if err := u.notLastAdmin(ctx, before.ID); err != nil {
+			return before, err
+		}
+	}
+	if acts(after) && !acts(before) {
+		if err := u.mayMakeAdmins(); err != nil {
 			return before, err
 		}
 	}
