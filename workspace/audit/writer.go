@@ -24,11 +24,11 @@ var ErrNotRecorded = errors.New("the exchange could not be recorded")
 
 // Bounds of the writer.
 const (
-	pendingMax   = 100_000         // exchanges remembered between two flushes
-	batchMax     = 5_000           // rows of one transaction
-	nobodysMax   = 100             // rows a flush for keys that do not exist
-	guessesMax   = 1_000           // rows a flush for wrong secrets of keys that do
-	batchTimeout = 5 * time.Second // of one transaction
+	pendingMax   = 100_000          // exchanges remembered between two flushes
+	batchMax     = 1_000            // rows of one transaction
+	nobodysMax   = 100              // rows a flush for keys that do not exist
+	guessesMax   = 1_000            // rows a flush for wrong secrets of keys that do
+	batchTimeout = 10 * time.Second // of one transaction
 )
 
 // WriterOptions are how a Writer writes.

@@ -154,7 +154,7 @@ func TestFailedFlushKeepsWhatItCan(t *testing.T) {
 	check(t, w.Record(t.Context(), use("tbk_1", 0)))
 	check(t, w.Flush(t.Context()))
 	list := events(t, db, audit.Exchanges)
-	if len(list) != 3 || !strings.Contains(list[0].Detail, `"count":5000,"dropped":4`) || strings.Contains(list[1].Detail, `dropped`) {
+	if len(list) != 8 || !strings.Contains(list[0].Detail, `"count":1000,"dropped":4`) || strings.Contains(list[1].Detail, `dropped`) {
 		t.Errorf("%+v", list)
 	}
 	wantFindings(t, verify(t, db))
