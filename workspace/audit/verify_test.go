@@ -105,8 +105,8 @@ func TestVerifyLongChains(t *testing.T) {
 	}
 	check(t, w.Flush(t.Context()))
 	wantFindings(t, verify(t, db))
-	exec(t, db, `UPDATE audit_events SET subject_id = '' WHERE seq IN (1000, 1001, 2001)`, `UPDATE exchange_events SET agent = '' WHERE position = 2400`)
-	wantFindings(t, verify(t, db), "exchanges/1: exchanges of batch 1 were changed",
+	exec(t, db, `UPDATE audit_events SET subject_id = '' WHERE seq IN (1000, 1001, 2001)`, `UPDATE exchange_events SET agent = '' WHERE batch = 3 AND position = 400`)
+	wantFindings(t, verify(t, db), "exchanges/3: exchanges of batch 3 were changed",
 		"ws_1/1000: event 1000 was changed", "ws_1/1001: event 1001 was changed", "ws_1/2001: event 2001 was changed")
 }
 
@@ -365,7 +365,7 @@ func TestPruneAll(t *testing.T) {
 	check(t, w.Prune(t.Context(), workspace.At(noon.Add(time.Hour))))
 	report := verify(t, db)
 	wantFindings(t, report)
-	if report.Exchanges != 0 || report.Events != 3+2 {
+	if report.Exchanges != 0 || report.Events != 12+2 {
 		t.Errorf("%+v", report)
 	}
 }
