@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/workspace"
@@ -55,8 +54,10 @@ func TestNames(t *testing.T) {
 }
 
 // Every mistake in a body is reported, with where it is.
-func TestMistakesInBodies(t *testing.T) {
-	h := newHouse(t, schematest.SQLite(t))
+func TestMistakesInBodies(t *testing.T) { on(t, mistakesInBodies) }
+
+func mistakesInBodies(h *house) {
+	t := h.TB
 	me := h.owner.secret
 	got := h.want(422, me, post, h.in("/keys"), `{"name":1,"scopes":"collectors:read","colour":"red","expires_at":"soon","token_ttl_seconds":1.5,"a/b~c":1}`)
 	var pointers []string
@@ -111,8 +112,10 @@ func TestMistakesInBodies(t *testing.T) {
 
 // A parameter that is not known is refused, and so is one twice or of another
 // kind.
-func TestParameters(t *testing.T) {
-	h := newHouse(t, schematest.SQLite(t))
+func TestParameters(t *testing.T) { on(t, parameters) }
+
+func parameters(h *house) {
+	t := h.TB
 	for _, query := range []string{
 		"colour=red", "limit=0", "limit=201", "limit=x", "limit=1&limit=2", "status=dead", "unused_for_days=0", "unused_for_days=-1",
 		"expiring_within_days=1e3", "q=%ff", "q=a%00b", "q=%zz", "limit=%31%00", "service_account=x&user_id=y",
@@ -233,8 +236,10 @@ func TestConcurrentEdits(t *testing.T) {
 }
 
 // Only tokens for the issuer alone, and raw keys, are taken here.
-func TestCredentials(t *testing.T) {
-	h := newHouse(t, schematest.SQLite(t))
+func TestCredentials(t *testing.T) { on(t, credentials) }
+
+func credentials(h *house) {
+	t := h.TB
 	me := h.owner.secret
 	h.want(200, me, get, "/workspaces", nil)
 	h.want(200, "", get, "/workspaces", nil, header("x-api-key", me))

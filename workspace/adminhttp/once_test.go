@@ -115,6 +115,11 @@ func TestRepetitionChecksRights(t *testing.T) {
 		manager := h.person("manager", workspace.Manager, false)
 		body := object{"name": "mine", "role": "admin"}
 		h.want(201, manager.secret, post, h.in("/keys"), body, once("k"))
+		// What was made has become stronger than its maker.
+		h.want(200, h.owner.secret, patch, h.in("/service-accounts/mine"), object{"scopes": []string{"members:create"}})
+		h.want(403, manager.secret, post, h.in("/keys"), body, once("k"))
+		h.want(200, h.owner.secret, patch, h.in("/service-accounts/mine"), object{"role": "admin"})
+		h.want(201, manager.secret, post, h.in("/keys"), body, once("k"))
 		h.want(200, h.owner.secret, patch, h.in("/members/"+string(manager.user)), object{"role": "viewer"})
 		if got := h.want(403, manager.secret, post, h.in("/keys"), body, once("k")); strings.Contains(string(got.body), "tbs_") {
 			h.Errorf("a viewer gets %s", got.body)

@@ -12,7 +12,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
@@ -148,8 +147,10 @@ func TestForeignIsAsIfNotThere(t *testing.T) {
 
 // No sequence of calls by a principal, repetitions included, yields a token with a
 // scope that the principal never held.
-func TestNobodyGainsWhatTheyNeverHeld(t *testing.T) {
-	h := newHouse(t, schematest.SQLite(t))
+func TestNobodyGainsWhatTheyNeverHeld(t *testing.T) { on(t, nobodyGainsWhatTheyNeverHeld) }
+
+func nobodyGainsWhatTheyNeverHeld(h *house) {
+	t := h.TB
 	n := 0
 	known := must(policy.NewCatalogue(map[string][]string{"collectors": {"read", "create", "update", "delete"}, "pipelines": {"read", "update"}}, nil)).Known()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -261,8 +262,10 @@ func (p *player) play(known oauth.Scope) {
 }
 
 // Each thing that a credential of little may not do, beside what it may.
-func TestRightsOneByOne(t *testing.T) {
-	h := newHouse(t, schematest.SQLite(t))
+func TestRightsOneByOne(t *testing.T) { on(t, rightsOneByOne) }
+
+func rightsOneByOne(h *house) {
+	t := h.TB
 	me := h.owner.secret
 	n := 0
 	limited := func(role workspace.Role, admin bool, scopes ...string) string {
@@ -302,6 +305,9 @@ func TestRightsOneByOne(t *testing.T) {
 	}{
 		{"a narrow token reads", 200, narrow.AccessToken, get, h.in("/keys"), nil},
 		{"and does nothing else", 403, narrow.AccessToken, post, h.in("/keys"), object{"name": "x"}},
+		{"nor reads the log", 403, narrow.AccessToken, get, h.in("/audit-events"), nil},
+		{"the installation's log is for admins", 403, manager.secret, get, "/audit-events", nil},
+		{"who may not read keys sees no usage", 403, creates, get, h.in("/usage"), nil},
 		{"nor sees others' things", 403, narrow.AccessToken, get, h.in("/members"), nil},
 		{"a key for another service manages nothing", 403, elsewhere, get, h.in("/keys"), nil},
 
@@ -353,8 +359,10 @@ func TestRightsOneByOne(t *testing.T) {
 
 // The last active admin stays, whoever else is an owner; a disabled owner is nobody
 // in charge.
-func TestLastInCharge(t *testing.T) {
-	h := newHouse(t, schematest.SQLite(t))
+func TestLastInCharge(t *testing.T) { on(t, lastInCharge) }
+
+func lastInCharge(h *house) {
+	t := h.TB
 	bob := h.person("bob", workspace.Owner, false)
 	if got := h.want(409, h.owner.secret, remove, "/users/"+string(h.owner.user), nil); got.code() != "last_owner" {
 		t.Errorf("the last admin: %s", got.body)
