@@ -128,7 +128,7 @@ var help = []Help{
 	{
 		TopicNotFound, "Not found", 404,
 		"There is nothing at this address, or it is in a workspace that the credential does not belong to. The two are answered alike, so that nobody can search through other workspaces.",
-		"Check the path and every ID in it, without a slash at the end, and that the credential is of the workspace in which the object is.",
+		"Check the path and every ID in it, without a slash at the end. A key sees its own workspace only: for another workspace that you are in, get a personal key there first (POST /api/v1/users/me/keys, or tokenbooth keys create NAME --personal --workspace SLUG).",
 	},
 	{
 		TopicMethodNotAllowed, "Method not allowed", 405,
