@@ -268,10 +268,10 @@ func rightsOneByOne(h *house) {
 	t := h.TB
 	me := h.owner.secret
 	n := 0
-	limited := func(role workspace.Role, admin bool, scopes ...string) string {
+	limited := func(admin bool, scopes ...string) string {
 		n++
 		s := oauth.NewScope(scopes...)
-		return h.personIn(h.ws.ID, fmt.Sprint("limited", n), role, admin, &s).secret
+		return h.personIn(h.ws.ID, fmt.Sprint("limited", n), workspace.Owner, admin, &s).secret
 	}
 	manager := h.person("manager", workspace.Manager, false)
 	strong := must(h.CreateServiceAccount(t.Context(), operator, h.ws.ID, manage.NewServiceAccount{Name: "strong", Scopes: oauth.NewScope("members:create")}))
@@ -291,9 +291,9 @@ func rightsOneByOne(h *house) {
 	disabledAdmin := must(h.CreateUser(t.Context(), operator, "disabled@example.com", true))
 	no := false
 	must(h.UpdateUser(t.Context(), operator, disabledAdmin.ID, manage.UserChange{Enabled: &no}))
-	orgUpdate := limited(workspace.Owner, true, "organization:update")
-	seesMembers := limited(workspace.Owner, false, "members:create", "members:update", "members:read")
-	creates := limited(workspace.Owner, false, "api-keys:create", "collectors:read")
+	orgUpdate := limited(true, "organization:update")
+	seesMembers := limited(false, "members:create", "members:update", "members:read")
+	creates := limited(false, "api-keys:create", "collectors:read")
 
 	for _, c := range []struct {
 		what       string
@@ -336,9 +336,9 @@ func rightsOneByOne(h *house) {
 		{"and makes no admins", 403, orgUpdate, post, "/users", object{"email": "admin@example.com", "organization_admin": true}},
 		{"nor enables them", 403, orgUpdate, patch, "/users/" + string(disabledAdmin.ID), object{"enabled": true}},
 
-		{"a key that cannot create keys makes none for its person", 403, limited(workspace.Owner, false, "collectors:read"), post, "/users/me/keys",
+		{"a key that cannot create keys makes none for its person", 403, limited(false, "collectors:read"), post, "/users/me/keys",
 			object{"name": "x", "workspace": h.ws.Slug, "scopes": []string{"collectors:read"}}},
-		{"nor lists them", 403, limited(workspace.Owner, false, "collectors:read"), get, "/users/me/keys?workspace=" + h.ws.Slug, nil},
+		{"nor lists them", 403, limited(false, "collectors:read"), get, "/users/me/keys?workspace=" + h.ws.Slug, nil},
 		{"a viewer's key does not rotate itself", 403, viewer.secret, post, h.in("/keys/" + string(viewer.key) + "/rotate"), nil},
 		{"who creates keys makes no accounts", 403, creates, post, h.in("/keys"), object{"name": "x", "scopes": []string{"collectors:read"}}},
 		{"but keys of those that are there", 201, creates, post, h.in("/keys"), object{"name": "x", "service_account": "weak", "scopes": []string{"collectors:read"}}},
