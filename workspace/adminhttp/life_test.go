@@ -319,7 +319,7 @@ func TestKnowingYourKeys(t *testing.T) {
 			h.Errorf("last_used_at is %v", list[0]["last_used_at"])
 		}
 		id := h.want(200, me, get, h.in("/keys?q=used"), nil).data()[0]["client_id"].(string)
-		for _, wrong := range []string{used[:len(used)-1] + "0", used[:60], "nonsense", h.Format.NewSecret(keys.ID(id), keys.ServiceKey).Reveal()} {
+		for _, wrong := range []string{flip(used), used[:60], "nonsense", h.Format.NewSecret(keys.ID(id), keys.ServiceKey).Reveal()} {
 			_, err := h.issuer.Issue(h.Context(), grant.Request{
 				Credentials: grant.Credentials{ID: id, Secret: wrong}, Origin: grant.Origin{Address: netip.MustParseAddr("192.0.2.9")},
 			})

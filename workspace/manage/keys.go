@@ -116,6 +116,7 @@ func (u *unit) issueOnce(ctx context.Context, in workspace.ID, issued *Issued, c
 		*issued = result
 		return made{Subject: string(result.ID), Secret: result.Secret.Reveal()}, err
 	}, func(m made) error {
+		*issued = Issued{} // nothing of a run that was rolled back
 		record, err := u.key(ctx, in, keys.ID(m.Subject))
 		if err != nil {
 			return err
