@@ -189,6 +189,18 @@ func TestCursors(t *testing.T) {
 		if got := h.want(400, other, get, "/workspaces/other/service-accounts?cursor="+cursor, nil); got.code() != "cursor_invalid" {
 			h.Errorf("in another workspace: %s", got.body)
 		}
+		// An old cursor does not tell whether the workspace is still there.
+		for i := range 2 {
+			h.want(201, other, post, "/workspaces/other/service-accounts", object{"name": "x" + string(rune('a'+i)), "role": "viewer"})
+		}
+		list := "/workspaces/other/service-accounts?limit=1"
+		list += "&cursor=" + h.want(200, other, get, list, nil).text("next_cursor")
+		stranger := h.person("stranger", workspace.Owner, false).secret
+		before := h.want(404, stranger, get, list, nil)
+		h.want(204, me, remove, "/workspaces/other", nil)
+		if after := h.want(404, stranger, get, list, nil); string(after.body) != string(before.body) {
+			h.Errorf("an old cursor: %s, then %s", before.body, after.body)
+		}
 	})
 }
 

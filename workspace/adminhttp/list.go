@@ -70,10 +70,11 @@ func (r *request) cursor(p workspace.Position) string {
 	return base64.RawURLEncoding.EncodeToString(r.sealer().Seal(nil, nil, text, r.list()))
 }
 
-// list names the list that a cursor is of: its route, workspace and filters. Who
-// asks does not matter, since each page is authorised anew.
+// list names the list that a cursor is of: its route, filters and workspace, as it
+// was named and not as it was found, so that whether a cursor opens tells nothing
+// of what exists. Who asks does not matter, since each page is authorised anew.
 func (r *request) list() []byte {
-	parts := []string{r.Path(), string(r.ws), r.Param("sa")}
+	parts := []string{r.Path(), r.Param("ws"), r.Param("sa")}
 	for _, name := range slices.Sorted(maps.Keys(r.query)) {
 		if name != "cursor" && name != "limit" {
 			parts = append(parts, name+"="+r.query[name])
