@@ -175,6 +175,12 @@ func TestEveryLevelCloses(t *testing.T) {
 		h.refused(mine)
 		h.want(404, me, get, "/workspaces/other", nil)
 		h.want(409, me, post, "/workspaces", object{"name": "Other", "slug": "other"}) // nobody gets its slug
+
+		// Whoever suspends the workspace of their own key is told that it is suspended.
+		if got := h.want(200, me, post, h.in("/suspend"), nil); got.object["suspended"] != true {
+			h.Errorf("one's own: %s", got.body)
+		}
+		h.want(401, me, get, h.in(""), nil)
 	})
 }
 

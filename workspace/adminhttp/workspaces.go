@@ -74,27 +74,15 @@ func deleteWorkspace(r *request) (answer, error) {
 	return answer{}, r.h.Manager.DeleteWorkspace(r.ctx(), r.by, r.ws)
 }
 
-func suspendWorkspace(r *request) (answer, error) {
-	return r.act(r.h.Manager.SuspendWorkspace)
-}
+func suspendWorkspace(r *request) (answer, error) { return r.act(r.h.Manager.CloseWorkspace) }
 
-func resumeWorkspace(r *request) (answer, error) {
-	return r.act(r.h.Manager.ResumeWorkspace)
-}
+func resumeWorkspace(r *request) (answer, error) { return r.act(r.h.Manager.OpenWorkspace) }
 
 // act does something to the workspace and shows it as it is then.
-func (r *request) act(do func(context.Context, manage.Caller, workspace.ID) error) (answer, error) {
+func (r *request) act(do func(context.Context, manage.Caller, workspace.ID) (workspace.Workspace, error)) (answer, error) {
 	var nothing struct{}
 	if err := r.decode(&nothing); err != nil {
 		return answer{}, err
 	}
-	done := do(r.ctx(), r.by, r.ws)
-	if done != nil && !pending(done) {
-		return answer{}, done
-	}
-	a, err := showWorkspace(r)
-	if err != nil {
-		return a, err
-	}
-	return a, done
+	return showingWorkspace(do(r.ctx(), r.by, r.ws))
 }

@@ -80,20 +80,31 @@ func (u *unit) workspace(ctx context.Context, id workspace.ID) (workspace.Worksp
 // exchanged any more, and its tokens carry an old generation. Suspending a
 // suspended workspace changes nothing.
 func (m *Manager) SuspendWorkspace(ctx context.Context, by Caller, id workspace.ID) error {
-	return m.do(ctx, by, operation{need: changeAll}, func(ctx context.Context, u *unit) error {
+	_, err := m.CloseWorkspace(ctx, by, id)
+	return err
+}
+
+// CloseWorkspace is SuspendWorkspace, and returns the workspace as it is then: a
+// caller whose own workspace it is could not read it any more.
+func (m *Manager) CloseWorkspace(ctx context.Context, by Caller, id workspace.ID) (after workspace.Workspace, err error) {
+	err = m.do(ctx, by, operation{need: changeAll}, func(ctx context.Context, u *unit) error {
 		ws, err := u.anyWorkspace(ctx, id)
 		if err != nil {
 			return err
 		}
 		u.denies = true
 		generation, suspended, err := workspace.Suspend(ctx, u.tx, id, u.now, u.stamp(ws.UpdatedAt))
-		if err != nil || !suspended {
+		if err != nil {
 			return err
 		}
-		u.deny(revocation.Workspace, string(id), generation)
-		u.record("workspace.suspend", id, string(id), nil)
-		return nil
+		if suspended {
+			u.deny(revocation.Workspace, string(id), generation)
+			u.record("workspace.suspend", id, string(id), nil)
+		}
+		after, err = workspace.Find(ctx, u.tx, string(id))
+		return err
 	})
+	return after, err
 }
 
 // anyWorkspace is workspace for organization admins, by its ID alone.
@@ -107,19 +118,29 @@ func (u *unit) anyWorkspace(ctx context.Context, id workspace.ID) (workspace.Wor
 // ResumeWorkspace opens a suspended workspace. What was revoked stays revoked,
 // and so do the tokens from before. Resuming an open one changes nothing.
 func (m *Manager) ResumeWorkspace(ctx context.Context, by Caller, id workspace.ID) error {
-	return m.do(ctx, by, operation{need: changeAll}, func(ctx context.Context, u *unit) error {
+	_, err := m.OpenWorkspace(ctx, by, id)
+	return err
+}
+
+// OpenWorkspace is ResumeWorkspace, and returns the workspace as it is then.
+func (m *Manager) OpenWorkspace(ctx context.Context, by Caller, id workspace.ID) (after workspace.Workspace, err error) {
+	err = m.do(ctx, by, operation{need: changeAll}, func(ctx context.Context, u *unit) error {
 		ws, err := u.anyWorkspace(ctx, id)
 		if err != nil {
 			return err
 		}
 		u.denies = true // whoever is told that it works may try at once
 		resumed, err := workspace.Resume(ctx, u.tx, id, u.stamp(ws.UpdatedAt))
-		if err != nil || !resumed {
+		if err != nil {
 			return err
 		}
-		u.record("workspace.resume", id, string(id), nil)
-		return nil
+		if resumed {
+			u.record("workspace.resume", id, string(id), nil)
+		}
+		after, err = workspace.Find(ctx, u.tx, string(id))
+		return err
 	})
+	return after, err
 }
 
 // DeleteWorkspace ends a workspace for good, with every key of it. Its audit log
