@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -103,4 +105,18 @@ func (p Peppers) MAC(purpose string, parts ...string) []byte {
 		fmt.Fprintf(h, "%d:%s", len(part), part) // so that no two lists of parts are alike
 	}
 	return h.Sum(nil)
+}
+
+// AEAD seals for a purpose of the installation's own, under a key that is derived
+// from the current pepper and the parts. What it seals has its nonce in front.
+func (p Peppers) AEAD(purpose string, parts ...string) cipher.AEAD {
+	block, err := aes.NewCipher(p.MAC(purpose, parts...))
+	if err != nil {
+		panic(err) // 32 bytes are a key
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err) // AES is a fitting cipher
+	}
+	return aead
 }

@@ -2,14 +2,12 @@ package keys
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
-	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
@@ -148,47 +146,25 @@ func Find(ctx context.Context, q sqlx.ExtContext, ws workspace.ID, id ID, now wo
 }
 
 type listedRow struct {
-	ID               ID             `db:"id"`
-	WorkspaceID      workspace.ID   `db:"workspace_id"`
-	ServiceAccountID sql.NullString `db:"service_account_id"`
-	UserID           sql.NullString `db:"user_id"`
-	Name             string         `db:"name"`
-	Description      string         `db:"description"`
-	Scopes           sql.NullString `db:"scopes"`
-	Audiences        string         `db:"audiences"`
-	AllowedCIDRs     string         `db:"allowed_cidrs"`
-	TokenTTL         sql.NullInt64  `db:"token_ttl_seconds"`
-	Generation       int64          `db:"generation"`
-	ExpiresAt        workspace.Time `db:"expires_at"`
-	RevokedAt        workspace.Time `db:"revoked_at"`
-	RevokedReason    string         `db:"revoked_reason"`
-	LastFailedAt     workspace.Time `db:"last_failed_at"`
-	CreatedAt        workspace.Time `db:"created_at"`
-	CreatedBy        string         `db:"created_by"`
-	UpdatedAt        workspace.Time `db:"updated_at"`
+	keyRow
+	Description   string         `db:"description"`
+	RevokedReason string         `db:"revoked_reason"`
+	LastFailedAt  workspace.Time `db:"last_failed_at"`
+	CreatedAt     workspace.Time `db:"created_at"`
+	CreatedBy     string         `db:"created_by"`
+	UpdatedAt     workspace.Time `db:"updated_at"`
 }
 
-const listedQuery = `SELECT k.id, k.workspace_id, k.service_account_id, k.user_id, k.name, k.description, k.scopes, k.audiences,
-	k.allowed_cidrs, k.token_ttl_seconds, k.generation, k.expires_at, k.revoked_at, k.revoked_reason, k.last_failed_at,
-	k.created_at, k.created_by, k.updated_at FROM keys k`
+const listedQuery = `SELECT ` + keyColumns + `, k.description, k.revoked_reason, k.last_failed_at, k.created_at, k.created_by, k.updated_at
+	FROM keys k`
 
 func (r listedRow) key() (Key, error) {
-	networks, err := prefixes(r.AllowedCIDRs)
+	key, err := r.keyRow.key()
 	if err != nil {
 		return Key{}, fmt.Errorf("read key %s: %w", r.ID, err)
 	}
-	key := Key{
-		ID: r.ID, WorkspaceID: r.WorkspaceID,
-		ServiceAccountID: workspace.ServiceAccountID(r.ServiceAccountID.String), UserID: workspace.UserID(r.UserID.String),
-		Name: r.Name, Description: r.Description, Audiences: strings.Fields(r.Audiences), AllowedCIDRs: networks,
-		TokenTTL: time.Duration(r.TokenTTL.Int64) * time.Second, Generation: r.Generation,
-		ExpiresAt: r.ExpiresAt, RevokedAt: r.RevokedAt, RevokedReason: r.RevokedReason, LastFailedAt: r.LastFailedAt,
-		CreatedAt: r.CreatedAt, CreatedBy: r.CreatedBy, UpdatedAt: r.UpdatedAt,
-	}
-	if r.Scopes.Valid {
-		scopes := oauth.NewScope(strings.Fields(r.Scopes.String)...)
-		key.Scopes = &scopes
-	}
+	key.Description, key.RevokedReason, key.LastFailedAt = r.Description, r.RevokedReason, r.LastFailedAt
+	key.CreatedAt, key.CreatedBy, key.UpdatedAt = r.CreatedAt, r.CreatedBy, r.UpdatedAt
 	return key, nil
 }
 

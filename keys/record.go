@@ -47,9 +47,11 @@ func (r *Record) Usable(now time.Time) bool {
 		!r.OwnerGone && r.OwnerDisabledAt.IsZero() && r.WorkspaceSuspendedAt.IsZero() && r.WorkspaceDeletedAt.IsZero()
 }
 
-// recordRow is one row of the statement: the key once per secret.
-type recordRow struct {
-	Seq              int64          `db:"seq"`
+const keyColumns = `k.id, k.workspace_id, k.service_account_id, k.user_id, k.name, k.scopes, k.audiences, k.allowed_cidrs,
+	k.token_ttl_seconds, k.generation, k.expires_at, k.revoked_at, k.deleted_at`
+
+// keyRow is what every reader of a key reads of it.
+type keyRow struct {
 	ID               ID             `db:"id"`
 	WorkspaceID      workspace.ID   `db:"workspace_id"`
 	ServiceAccountID sql.NullString `db:"service_account_id"`
@@ -63,6 +65,31 @@ type recordRow struct {
 	ExpiresAt        workspace.Time `db:"expires_at"`
 	RevokedAt        workspace.Time `db:"revoked_at"`
 	DeletedAt        workspace.Time `db:"deleted_at"`
+}
+
+func (r keyRow) key() (Key, error) {
+	networks, err := prefixes(r.AllowedCIDRs)
+	if err != nil {
+		return Key{}, err
+	}
+	key := Key{
+		ID: r.ID, WorkspaceID: r.WorkspaceID,
+		ServiceAccountID: workspace.ServiceAccountID(r.ServiceAccountID.String), UserID: workspace.UserID(r.UserID.String),
+		Name: r.Name, Audiences: strings.Fields(r.Audiences), AllowedCIDRs: networks,
+		TokenTTL: time.Duration(r.TokenTTL.Int64) * time.Second, Generation: r.Generation,
+		ExpiresAt: r.ExpiresAt, RevokedAt: r.RevokedAt, DeletedAt: r.DeletedAt,
+	}
+	if r.Scopes.Valid {
+		scopes := oauth.NewScope(strings.Fields(r.Scopes.String)...)
+		key.Scopes = &scopes
+	}
+	return key, nil
+}
+
+// recordRow is one row of the statement: the key once per secret.
+type recordRow struct {
+	Seq int64 `db:"seq"`
+	keyRow
 
 	Slug        string         `db:"slug"`
 	WsGen       int64          `db:"ws_generation"`
@@ -89,8 +116,7 @@ type recordRow struct {
 }
 
 var recordQuery = `
-SELECT c.seq, k.id, k.workspace_id, k.service_account_id, k.user_id, k.name, k.scopes, k.audiences, k.allowed_cidrs,
-       k.token_ttl_seconds, k.generation, k.expires_at, k.revoked_at, k.deleted_at,
+SELECT c.seq, ` + keyColumns + `,
        w.slug, w.generation AS ws_generation, w.suspended_at, w.deleted_at AS ws_deleted_at,
        a.generation AS sa_generation, a.disabled_at AS sa_disabled_at, a.deleted_at AS sa_deleted_at,
        a.role AS sa_role, a.scopes AS sa_scopes,
@@ -140,28 +166,14 @@ func (r recordRow) secret() StoredSecret {
 }
 
 func (r recordRow) record() (*Record, error) {
-	networks, err := prefixes(r.AllowedCIDRs)
+	key, err := r.key()
 	if err != nil {
 		return nil, err
 	}
 	record := &Record{
-		Key: Key{
-			ID: r.ID, WorkspaceID: r.WorkspaceID,
-			ServiceAccountID: workspace.ServiceAccountID(r.ServiceAccountID.String),
-			UserID:           workspace.UserID(r.UserID.String),
-			Name:             r.Name,
-			Audiences:        strings.Fields(r.Audiences),
-			AllowedCIDRs:     networks,
-			TokenTTL:         time.Duration(r.TokenTTL.Int64) * time.Second,
-			Generation:       r.Generation,
-			ExpiresAt:        r.ExpiresAt, RevokedAt: r.RevokedAt, DeletedAt: r.DeletedAt,
-		},
+		Key:           key,
 		WorkspaceSlug: r.Slug, WorkspaceGeneration: r.WsGen, WorkspaceSuspendedAt: r.SuspendedAt, WorkspaceDeletedAt: r.WsDeleted,
 		seq: r.Seq,
-	}
-	if r.Scopes.Valid {
-		scopes := oauth.NewScope(strings.Fields(r.Scopes.String)...)
-		record.Scopes = &scopes
 	}
 	r.owner(record)
 	return record, nil

@@ -96,6 +96,14 @@ func (w *Where) Add(condition string, args ...any) {
 	w.args = append(w.args, args...)
 }
 
+// SQL is the WHERE clause, empty if nothing is asked, with its arguments.
+func (w *Where) SQL() (clause string, args []any) {
+	if len(w.conditions) == 0 {
+		return "", nil
+	}
+	return ` WHERE ` + strings.Join(w.conditions, " AND "), w.args
+}
+
 // Contains asks that one of the columns has the text in it, whatever its case in
 // ASCII. An empty text asks nothing.
 func (w *Where) Contains(text string, columns ...string) {
@@ -140,12 +148,10 @@ func Select[T any](ctx context.Context, q sqlx.ExtContext, what, query string, w
 	if page.After != (Position{}) {
 		w.Add(`(`+time+`, `+id+`) < (?, ?)`, page.After.At, page.After.ID)
 	}
-	if len(w.conditions) > 0 {
-		query += ` WHERE ` + strings.Join(w.conditions, " AND ")
-	}
-	query += ` ORDER BY ` + time + ` DESC, ` + id + ` DESC LIMIT ?`
+	where, args := w.SQL()
+	query += where + ` ORDER BY ` + time + ` DESC, ` + id + ` DESC LIMIT ?`
 	rows := []T{}
-	if err := sqlx.SelectContext(ctx, q, &rows, query, append(w.args, page.Limit)...); err != nil {
+	if err := sqlx.SelectContext(ctx, q, &rows, query, append(args, page.Limit)...); err != nil {
 		return nil, fmt.Errorf("list %s: %w", what, err)
 	}
 	return rows, nil

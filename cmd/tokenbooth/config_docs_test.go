@@ -11,9 +11,13 @@ import (
 var update = flag.Bool("update", false, "write the pages that are made from the code")
 
 // TestConfigurationPage keeps the page of settings what the code says.
-func TestConfigurationPage(t *testing.T) {
-	const path = "../../deploy/docs/configuration.md"
-	want := configurationPage()
+func TestConfigurationPage(t *testing.T) { wantPage(t, "configuration.md", configurationPage()) }
+
+// wantPage checks a page of deploy/docs that is made from the code, or with -update
+// writes it.
+func wantPage(t *testing.T, name, want string) {
+	t.Helper()
+	path := "../../deploy/docs/" + name
 	if *update {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -24,7 +28,7 @@ func TestConfigurationPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Errorf("%s is not what the settings say: run `go test ./cmd/tokenbooth -run %s -update`", path, t.Name())
+		t.Errorf("%s is not what the code says: run `go test ./cmd/tokenbooth -run %s -update`", path, t.Name())
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -12,22 +11,7 @@ import (
 )
 
 // TestErrorsPage keeps the page of errors what the table says.
-func TestErrorsPage(t *testing.T) {
-	const path = "../../deploy/docs/errors.md"
-	want := errorsMarkdown()
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Errorf("%s is not what the table says: run `go test ./cmd/tokenbooth -run %s -update`", path, t.Name())
-	}
-}
+func TestErrorsPage(t *testing.T) { wantPage(t, "errors.md", errorsMarkdown()) }
 
 func errorsMarkdown() string {
 	var b strings.Builder

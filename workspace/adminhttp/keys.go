@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys"
@@ -228,14 +227,11 @@ func createKey(r *request) (answer, error) {
 	return r.issuing(http.StatusCreated, issued, err)
 }
 
-// hyphenated is a name that a service account can have as it is.
-var hyphenated = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
 // accountFor is the service account that is made along with a key: of its name,
 // with its scopes, or else the role viewer.
 func accountFor(n admin.NewKey, key manage.NewKey) (manage.NewServiceAccount, error) {
 	account := manage.NewServiceAccount{Name: n.Name, Role: n.Role}
-	if !hyphenated.MatchString(n.Name) {
+	if (workspace.ServiceAccount{Name: n.Name}).Validate() != nil {
 		if account.Name = workspace.Slug(n.Name); account.Name == "" {
 			return account, invalid([]oauth.FieldError{mistake("name", "has to have a letter a-z or digit, from which the name of its service account is made; or name a service_account")})
 		}

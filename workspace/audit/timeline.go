@@ -72,10 +72,12 @@ func List(ctx context.Context, q sqlx.ExtContext, f Filter, after Position, limi
 	for _, c := range []*conditions{events, exchanges} {
 		c.common(f, after)
 	}
-	query := `SELECT ` + entryColumns + ` FROM (` + events.newest(eventEntries) + `) AS events
-		UNION ALL SELECT ` + entryColumns + ` FROM (` + exchanges.newest(exchangeEntries) + `) AS exchanges
+	managed, args := events.newest(eventEntries, limit)
+	used, more := exchanges.newest(exchangeEntries, limit)
+	query := `SELECT ` + entryColumns + ` FROM (` + managed + `) AS events
+		UNION ALL SELECT ` + entryColumns + ` FROM (` + used + `) AS exchanges
 		ORDER BY at DESC, id DESC LIMIT ?`
-	args := append(append(events.args, limit), append(exchanges.args, limit, limit)...)
+	args = append(append(args, more...), limit)
 	entries := []Entry{}
 	if err := sqlx.SelectContext(ctx, q, &entries, query, args...); err != nil {
 		return nil, fmt.Errorf("read the timeline of %s: %w", f.Chain, err)
@@ -83,11 +85,8 @@ func List(ctx context.Context, q sqlx.ExtContext, f Filter, after Position, limi
 	return entries, nil
 }
 
-// conditions of a query, all of which hold, with their parameters.
-type conditions struct {
-	all  []string
-	args []any
-}
+// conditions of a query, all of which hold. Filters may hold any bytes.
+type conditions struct{ workspace.Where }
 
 // where adds a condition with one value for each of its parameters; no value adds
 // nothing.
@@ -95,27 +94,22 @@ func (c *conditions) where(condition, value string) {
 	if value == "" {
 		return
 	}
-	c.all = append(c.all, condition)
+	var args []any
 	for range strings.Count(condition, "?") {
-		c.args = append(c.args, clean(value))
+		args = append(args, clean(value))
 	}
+	c.Add(condition, args...)
 }
 
-// always adds a condition with its parameters.
-func (c *conditions) always(condition string, args ...any) {
-	c.all, c.args = append(c.all, condition), append(c.args, args...)
-}
-
-func (c *conditions) text() string { return strings.Join(c.all, " AND ") }
-
-// newest reads as many as the limit, along the index by time.
-func (c *conditions) newest(entries string) string {
-	return entries + ` WHERE ` + c.text() + ` ORDER BY at DESC, id DESC LIMIT ?`
+// newest reads at most limit entries, along the index by time.
+func (c *conditions) newest(entries string, limit int) (query string, args []any) {
+	where, args := c.SQL()
+	return entries + where + ` ORDER BY at DESC, id DESC LIMIT ?`, append(args, limit)
 }
 
 func (f Filter) ofEvents() *conditions {
 	c := new(conditions)
-	c.always(`chain = ?`, clean(f.Chain))
+	c.Add(`chain = ?`, clean(f.Chain))
 	c.where(`(owner_id = ? OR subject_id = ? OR actor_id = ?)`, f.OwnerID)
 	c.where(`(key_id = ? OR subject_id = ?)`, f.KeyID)
 	c.where(`actor_id = ?`, f.ActorID)
@@ -129,7 +123,7 @@ func (f Filter) ofExchanges() *conditions {
 	if owner == Instance {
 		owner = ""
 	}
-	c.always(`workspace_id = ?`, owner)
+	c.Add(`workspace_id = ?`, owner)
 	c.where(`owner_id = ?`, f.OwnerID)
 	c.where(`key_id = ?`, f.KeyID)
 	c.where(`owner_id = ?`, f.ActorID)
@@ -147,16 +141,16 @@ func (c *conditions) common(f Filter, after Position) {
 	}
 	c.during(f.Since, f.Until)
 	if !after.At.IsZero() {
-		c.always(`(at, id) < (?, ?)`, after.At, clean(after.ID))
+		c.Add(`(at, id) < (?, ?)`, after.At, clean(after.ID))
 	}
 }
 
 func (c *conditions) during(since, until time.Time) {
 	if !since.IsZero() {
-		c.always(`at >= ?`, workspace.At(since.Add(time.Microsecond-1))) // what is stored is in whole microseconds
+		c.Add(`at >= ?`, workspace.At(since.Add(time.Microsecond-1))) // what is stored is in whole microseconds
 	}
 	if !until.IsZero() {
-		c.always(`at < ?`, workspace.At(until.Add(time.Microsecond-1)))
+		c.Add(`at < ?`, workspace.At(until.Add(time.Microsecond-1)))
 	}
 }
 
@@ -174,14 +168,15 @@ type UsageRow struct {
 func Usage(ctx context.Context, q sqlx.ExtContext, ws workspace.ID, keyID string, since, until time.Time, bucket time.Duration) ([]UsageRow, error) {
 	size := max(bucket.Microseconds(), 1)
 	c := new(conditions)
-	c.always(`workspace_id = ?`, clean(string(ws)))
+	c.Add(`workspace_id = ?`, clean(string(ws)))
 	c.where(`key_id = ?`, keyID)
-	c.always(`action IN ('` + TokenIssue + `', '` + TokenRefuse + `')`)
+	c.Add(`action IN ('` + TokenIssue + `', '` + TokenRefuse + `')`)
 	c.during(since, until)
+	where, args := c.SQL()
 	query := `SELECT at - at % CAST(? AS BIGINT) AS start, key_id, outcome, CAST(SUM(count) AS BIGINT) AS count
-		FROM exchange_events WHERE ` + c.text() + ` GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`
+		FROM exchange_events` + where + ` GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`
 	rows := []UsageRow{}
-	if err := sqlx.SelectContext(ctx, q, &rows, query, append([]any{size}, c.args...)...); err != nil {
+	if err := sqlx.SelectContext(ctx, q, &rows, query, append([]any{size}, args...)...); err != nil {
 		return nil, fmt.Errorf("read the usage of %s: %w", ws, err)
 	}
 	return rows, nil

@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
 	"database/sql"
@@ -128,14 +127,4 @@ func (u *unit) openOnce(id []byte, subject string, sealed []byte) made {
 	return result
 }
 
-func (u *unit) onceSealer() cipher.AEAD {
-	block, err := aes.NewCipher(u.Peppers.MAC("replay", u.by.once.Key))
-	if err != nil {
-		panic(err) // 32 bytes are a key
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(err) // AES is a fitting cipher
-	}
-	return aead
-}
+func (u *unit) onceSealer() cipher.AEAD { return u.Peppers.AEAD("replay", u.by.once.Key) }
