@@ -47,6 +47,8 @@ type Follower struct {
 	id      string
 	hurry   chan struct{} // a renewal is wanted now
 	applied atomic.Int64
+	peers   map[string]seen // of the renewals
+	living  atomic.Int64
 	until   atomic.Pointer[time.Time] // the lease's end, with a monotonic reading
 }
 
@@ -158,7 +160,34 @@ func (f *Follower) renew(ctx context.Context) error {
 	}
 	until := sent.Add(f.Timing.Lease)
 	f.until.Store(&until)
+	f.count(ctx)
 	return nil
+}
+
+// Replicas is how many replicas live, this one among them: those whose leases were
+// seen to be renewed lately. What is shared among them is divided by it.
+func (f *Follower) Replicas() int { return max(1, int(f.living.Load())) }
+
+// count looks which replicas have renewed their leases. A dead one's row stays
+// until somebody waits for it, so that rows alone do not count. When it cannot look,
+// as many live as before.
+func (f *Follower) count(ctx context.Context) {
+	found, err := holders(ctx, f.Database.Reader())
+	if err != nil {
+		return
+	}
+	now, next, living := time.Now(), map[string]seen{}, int64(0)
+	for _, h := range found {
+		s, known := f.peers[h.ID]
+		if !known || s.renewals != h.Renewals {
+			s = seen{h.Renewals, now}
+		}
+		if next[h.ID] = s; now.Sub(s.since) <= 2*f.Timing.Lease {
+			living++
+		}
+	}
+	f.peers = next
+	f.living.Store(living)
 }
 
 // register adds the replica to those that are waited for.

@@ -270,3 +270,23 @@ func TestRunGivesTheLeaseUp(t *testing.T) {
 		goleak.VerifyNone(t, leak)
 	})
 }
+
+func TestFollowerCountsThoseThatLive(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		first := newFollower(t, db)
+		if first.Replicas() != 1 {
+			t.Errorf("alone there are %d", first.Replicas())
+		}
+		run(t, first)
+		second, third := newFollower(t, db), newFollower(t, db)
+		stop := run(t, second)
+		eventually(t, "three are seen", func() bool { return first.Replicas() == 3 })
+		stop() // it says goodbye
+		// The third never renews: it has crashed, and its row stays.
+		eventually(t, "one is left", func() bool { return first.Replicas() == 1 })
+		if n := rows(t, db); n != 2 {
+			t.Errorf("%d rows", n)
+		}
+		_ = third
+	})
+}
