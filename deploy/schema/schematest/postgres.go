@@ -75,7 +75,7 @@ var postgres = sync.OnceValues(func() (*cluster, error) {
 	c.server, err = start(service{
 		name:    "PostgreSQL",
 		owner:   owner,
-		command: func(port string) []string { return postgresCommand(bin, port) },
+		command: func(port string) ([]string, error) { return postgresCommand(bin, port), nil },
 		ready: func(address string) error {
 			probe := cluster{server: server{address: address}}
 			return probe.exec("SELECT 1")

@@ -3,46 +3,56 @@ package schematest
 import (
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os/exec"
+	"strings"
 	"sync"
-	"time"
+	"testing"
 )
 
-var redis = sync.OnceValues(func() (server, error) {
-	path, err := exec.LookPath("redis-server")
+// Redis returns the URL, redis://127.0.0.1:port, of the private Redis. The tests of one process
+// share it, so each should use keys of its own.
+func Redis(tb testing.TB) string {
+	tb.Helper()
+	s, err := redis()
 	if err != nil {
-		return server{}, errors.New("Redis is not installed: run `make deps`")
+		tb.Fatal(err)
 	}
-	return start(service{
-		name: "Redis",
-		command: func(port string) []string {
-			return []string{path, "--bind", "127.0.0.1", "--port", port,
-				"--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"}
-		},
-		ready: pingRedis,
-	})
+	return "redis://" + s.address
+}
+
+var redis = sync.OnceValues(func() (server, error) {
+	s, err := redisService()
+	if err != nil {
+		return server{}, err
+	}
+	return start(s)
 })
 
-func pingRedis(address string) error {
-	conn, err := net.Dial("tcp", address)
+// redisService is a Redis in memory alone. More arguments may contradict the usual ones.
+func redisService(args ...string) (service, error) {
+	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		return err
+		return service{}, errors.New("Redis is not installed: run `make deps`")
 	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
+	return service{
+		name: "Redis",
+		command: func(port string) ([]string, error) {
+			usual := []string{path, "--bind", "127.0.0.1", "--port", port, "--pidfile", redisPID,
+				"--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"}
+			return append(usual, args...), nil
+		},
+		ready: pingRedis,
+	}, nil
+}
+
+// pingRedis also takes a demand for a password as a sign of life.
+func pingRedis(address string) error {
+	answer, err := askRedis(address, "PING")
+	if answer == "PONG" || err != nil && strings.HasPrefix(err.Error(), "NOAUTH ") {
+		return nil
 	}
-	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
-		return err
+	if err == nil {
+		err = fmt.Errorf("port %s answers %q to PING", address, answer)
 	}
-	answer := make([]byte, len("+PONG"))
-	if _, err := io.ReadFull(conn, answer); err != nil {
-		return err
-	}
-	if string(answer) != "+PONG" {
-		return fmt.Errorf("port %s answers %q to PING", address, answer)
-	}
-	return nil
+	return err
 }

@@ -1,5 +1,5 @@
 // Package schematest gives tests real databases: a fresh SQLite file, a fresh database on a private
-// PostgreSQL, a private Redis. Only tests import it.
+// PostgreSQL, a private Redis or Redis Cluster. Only tests import it.
 //
 // It owns the processes of those servers and their directories. A server starts when a test process
 // first asks for it, listens on the loopback address alone, and goes with the process, however that
@@ -67,17 +67,6 @@ func Each(t *testing.T, f func(t *testing.T, db *schema.DB)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { f(t, SQLite(t)) })
 	t.Run("postgres", func(t *testing.T) { f(t, Postgres(t)) })
-}
-
-// Redis returns the URL, redis://127.0.0.1:port, of the private Redis. The tests of one process
-// share it, so each should use keys of its own.
-func Redis(tb testing.TB) string {
-	tb.Helper()
-	s, err := redis()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return "redis://" + s.address
 }
 
 func open(tb testing.TB, url string) *schema.DB {

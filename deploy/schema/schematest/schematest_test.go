@@ -70,7 +70,7 @@ func TestChild(t *testing.T) {
 }
 
 func TestKilledProcessLeavesNothing(t *testing.T) {
-	kill, postgresURL, redisURL := startChild(t)
+	kill, postgresURL, redisURL := startChild(t, "TestChild", asChild)
 	db := openURL(t, postgresURL)
 	var data string
 	if err := sqlx.GetContext(t.Context(), db.Reader(), &data, "SHOW data_directory"); err != nil {
@@ -100,12 +100,12 @@ func TestKilledProcessLeavesNothing(t *testing.T) {
 	}
 }
 
-// startChild runs this test binary as a child that starts servers of its own. kill ends it as no
-// cleanup function could notice.
-func startChild(t *testing.T) (kill func(), postgresURL, redisURL string) {
+// startChild runs one test of this binary, told by a variable of the environment, as a child that
+// starts servers of its own. kill ends it as no cleanup function could notice.
+func startChild(t *testing.T, test, variable string) (kill func(), first, second string) {
 	t.Helper()
-	child := exec.Command(os.Args[0], "-test.run=^TestChild$")
-	child.Env = append(os.Environ(), asChild+"=1")
+	child := exec.Command(os.Args[0], "-test.run=^"+test+"$")
+	child.Env = append(os.Environ(), variable+"=1")
 	stdin, err := child.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -125,8 +125,8 @@ func startChild(t *testing.T) (kill func(), postgresURL, redisURL string) {
 	t.Cleanup(kill)
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
-		if n, _ := fmt.Sscanf(lines.Text(), "servers %s %s", &postgresURL, &redisURL); n == 2 {
-			return kill, postgresURL, redisURL
+		if n, _ := fmt.Sscanf(lines.Text(), "servers %s %s", &first, &second); n == 2 {
+			return kill, first, second
 		}
 		t.Log("child: ", lines.Text())
 	}

@@ -23,34 +23,43 @@ const (
 type service struct {
 	name    string
 	owner   *syscall.Credential // nil: the current user
-	command func(port string) []string
+	command func(port string) ([]string, error)
 	ready   func(address string) error
 }
 
 // A server is a running service. It lives until the life pipe breaks, when the test process ends.
 type server struct {
 	address string
+	dir     string // its own, gone after its end
 	life    *os.File
 }
 
 // supervise runs its arguments as a server in the current directory, waits for the end of standard
 // input, stops the server and removes the directory. Unlike a parent-death signal this does not
 // depend on the thread that started it, and unlike a cleanup in the test process it also happens
-// when that is killed. The signal is repeated since a server that is only starting ignores it.
+// when that is killed. The signal is repeated since a server that is only starting ignores it, and
+// followed by another since a frozen one does not see it. The kernel hangs up on a group with a frozen
+// process whose parent dies; that must not end the supervisor before the server.
 const supervise = `
+trap '' HUP
 exec 3<&0
 "$@" & server=$!
-{ read -r _; while kill -INT $server; do sleep 0.1; done; } <&3 & watcher=$!
+{ read -r _; while kill -INT $server; do kill -CONT $server; sleep 0.1; done; } <&3 & watcher=$!
 wait $server
 kill $watcher
 cd /
 rm -rf "$0"
 `
 
+// start runs a service on a free port.
 func start(s service) (server, error) {
 	var failures error
 	for range startAttempts {
-		started, err := s.start()
+		address, err := freeAddress()
+		if err != nil {
+			return server{}, err
+		}
+		started, err := s.start(address)
 		if err == nil {
 			return started, nil
 		}
@@ -59,11 +68,7 @@ func start(s service) (server, error) {
 	return server{}, failures
 }
 
-func (s service) start() (server, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return server{}, err
-	}
+func (s service) start(address string) (server, error) {
 	dir, err := s.directory()
 	if err != nil {
 		return server{}, err
@@ -83,7 +88,7 @@ func (s service) start() (server, error) {
 		said, _ := io.ReadAll(io.NewSectionReader(log, 0, logLimit))
 		return server{}, fmt.Errorf("%s does not start: %w\n%s", s.name, err, said)
 	}
-	return server{address, life}, nil
+	return server{address, dir, life}, nil
 }
 
 func (s service) directory() (string, error) {
@@ -101,12 +106,16 @@ func (s service) supervise(dir string, log *os.File, address string) (life *os.F
 	if err != nil {
 		return nil, err
 	}
+	command, err := s.command(port)
+	if err != nil {
+		return nil, err
+	}
 	stdin, life, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer stdin.Close()
-	cmd := exec.Command("/bin/sh", append([]string{"-c", supervise, dir}, s.command(port)...)...)
+	cmd := exec.Command("/bin/sh", append([]string{"-c", supervise, dir}, command...)...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, stdin, log, log
 	// A group of its own keeps an interrupt at the terminal from stopping the shell before the server.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Setpgid: true}
