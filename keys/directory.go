@@ -83,6 +83,16 @@ func (d *Directory) Lookup(ctx context.Context, id ID) (*Record, error) {
 	return record, nil
 }
 
+// Reread reads a record anew, for what is written without a change of its own: when
+// its key was used.
+func (d *Directory) Reread(ctx context.Context, id ID) (*Record, error) {
+	record, err := d.read(ctx, id)
+	if err == nil && d.held() {
+		d.cache.Set(id, record)
+	}
+	return record, err
+}
+
 // Waste does the work of finding a key in memory, for an ID that does not exist.
 func (d *Directory) Waste() {
 	if d.held() {

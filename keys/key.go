@@ -17,6 +17,12 @@ const (
 	MaxTokenTTL = time.Hour
 )
 
+// Bounds of what a key may be limited to.
+const (
+	MaxPerMinute = 600_000       // exchanges a minute
+	MaxMaxUses   = 1_000_000_000 // uses
+)
+
 // MaxLiveSecrets is how many secrets of a key may work at once: the current one
 // and, while the key is rotated, the one before.
 const MaxLiveSecrets = 2
@@ -34,6 +40,9 @@ type Key struct {
 	Audiences        []string       // empty: any registered one; the first is the default
 	AllowedCIDRs     []netip.Prefix // empty: from anywhere
 	TokenTTL         time.Duration  // 0: the configured default
+	PerMinute        int64          // exchanges a minute, within the quota of the workspace; 0: that alone
+	MaxUses          int64          // how often it may be used at all; 0: any number
+	Uses             int64          // how often it was, counted only with MaxUses
 	Generation       int64
 	ExpiresAt        workspace.Time // zero: never
 	RevokedAt        workspace.Time
@@ -71,6 +80,10 @@ func (k Key) Validate(now time.Time) error {
 		return fmt.Errorf("%w: expires_at %s is not in the future", workspace.ErrInvalid, k.ExpiresAt.Format(time.RFC3339))
 	case k.ExpiresAt.UTC().Year() > 9999:
 		return fmt.Errorf("%w: expires_at is after the year 9999, which is as far as RFC 3339 goes: leave it out or use null for never", workspace.ErrInvalid)
+	case k.PerMinute < 0 || k.PerMinute > MaxPerMinute:
+		return fmt.Errorf("%w: exchanges_per_minute is %d: use 1 to %d, or null for none of its own", workspace.ErrInvalid, k.PerMinute, MaxPerMinute)
+	case k.MaxUses < 0 || k.MaxUses > MaxMaxUses:
+		return fmt.Errorf("%w: max_uses is %d: use 1 to %d, or null for any number", workspace.ErrInvalid, k.MaxUses, MaxMaxUses)
 	case k.TokenTTL != 0 && (k.TokenTTL < MinTokenTTL || k.TokenTTL > MaxTokenTTL):
 		return fmt.Errorf("%w: the token lifetime %s: use %s to %s", workspace.ErrInvalid, k.TokenTTL, MinTokenTTL, MaxTokenTTL)
 	}
@@ -84,6 +97,8 @@ type StoredSecret struct {
 	Hint      string // the first of its random characters, for people
 	CreatedAt workspace.Time
 	ExpiresAt workspace.Time // zero: as long as the key
+
+	LastUsedAt workspace.Time // zero: never; written every second or so
 }
 
 // Live reports whether the secret still works at that instant.

@@ -16,6 +16,26 @@ type Listed struct {
 	Key
 	LastUsedAt workspace.Time // the newest use of any of its secrets; zero: never
 	Secrets    []ListedSecret // the newest first; those that ended long ago are left out
+
+	// Blocked names what refuses the key now although it has not ended: rules of
+	// policy, or max_uses. It is for whoever knows the policy to set.
+	Blocked []string
+}
+
+// MadeAt is when the newest secret was made.
+func (l Listed) MadeAt() time.Time {
+	if len(l.Secrets) > 0 && l.Secrets[0].CreatedAt.After(l.CreatedAt.Time) {
+		return l.Secrets[0].CreatedAt.Time
+	}
+	return l.CreatedAt.Time
+}
+
+// IdleSince is when the key was last used or got its newest secret.
+func (l Listed) IdleSince() time.Time {
+	if made := l.MadeAt(); made.After(l.LastUsedAt.Time) {
+		return made
+	}
+	return l.LastUsedAt.Time
 }
 
 // ListedSecret is what people see of a secret.
@@ -150,12 +170,11 @@ type listedRow struct {
 	Description   string         `db:"description"`
 	RevokedReason string         `db:"revoked_reason"`
 	LastFailedAt  workspace.Time `db:"last_failed_at"`
-	CreatedAt     workspace.Time `db:"created_at"`
 	CreatedBy     string         `db:"created_by"`
 	UpdatedAt     workspace.Time `db:"updated_at"`
 }
 
-const listedQuery = `SELECT ` + keyColumns + `, k.description, k.revoked_reason, k.last_failed_at, k.created_at, k.created_by, k.updated_at
+const listedQuery = `SELECT ` + keyColumns + `, k.description, k.revoked_reason, k.last_failed_at, k.created_by, k.updated_at
 	FROM keys k`
 
 func (r listedRow) key() (Key, error) {
@@ -164,7 +183,7 @@ func (r listedRow) key() (Key, error) {
 		return Key{}, fmt.Errorf("read key %s: %w", r.ID, err)
 	}
 	key.Description, key.RevokedReason, key.LastFailedAt = r.Description, r.RevokedReason, r.LastFailedAt
-	key.CreatedAt, key.CreatedBy, key.UpdatedAt = r.CreatedAt, r.CreatedBy, r.UpdatedAt
+	key.CreatedBy, key.UpdatedAt = r.CreatedBy, r.UpdatedAt
 	return key, nil
 }
 

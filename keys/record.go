@@ -36,6 +36,27 @@ type Record struct {
 	seq int64 // the change sequence at which this was read
 }
 
+// MadeAt is when the newest secret was made: rotating a key starts its lifetime
+// anew.
+func (r *Record) MadeAt() time.Time {
+	if len(r.Secrets) > 0 && r.Secrets[0].CreatedAt.After(r.CreatedAt.Time) {
+		return r.Secrets[0].CreatedAt.Time
+	}
+	return r.CreatedAt.Time
+}
+
+// IdleSince is when the key was last used or got its newest secret, as far as was
+// known when the record was read (Directory.Reread).
+func (r *Record) IdleSince() time.Time {
+	latest := r.MadeAt()
+	for _, s := range r.Secrets {
+		if s.LastUsedAt.After(latest) {
+			latest = s.LastUsedAt.Time
+		}
+	}
+	return latest
+}
+
 // MaxStoredSecrets is how many secrets of a key are looked at: those that may
 // work, and one that has ended, so that its holder can be told.
 const MaxStoredSecrets = MaxLiveSecrets + 1
@@ -48,7 +69,7 @@ func (r *Record) Usable(now time.Time) bool {
 }
 
 const keyColumns = `k.id, k.workspace_id, k.service_account_id, k.user_id, k.name, k.scopes, k.audiences, k.allowed_cidrs,
-	k.token_ttl_seconds, k.generation, k.expires_at, k.revoked_at, k.deleted_at`
+	k.token_ttl_seconds, k.exchanges_per_minute, k.max_uses, k.uses, k.generation, k.expires_at, k.revoked_at, k.deleted_at, k.created_at`
 
 // keyRow is what every reader of a key reads of it.
 type keyRow struct {
@@ -61,10 +82,14 @@ type keyRow struct {
 	Audiences        string         `db:"audiences"`
 	AllowedCIDRs     string         `db:"allowed_cidrs"`
 	TokenTTL         sql.NullInt64  `db:"token_ttl_seconds"`
+	PerMinute        sql.NullInt64  `db:"exchanges_per_minute"`
+	MaxUses          sql.NullInt64  `db:"max_uses"`
+	Uses             int64          `db:"uses"`
 	Generation       int64          `db:"generation"`
 	ExpiresAt        workspace.Time `db:"expires_at"`
 	RevokedAt        workspace.Time `db:"revoked_at"`
 	DeletedAt        workspace.Time `db:"deleted_at"`
+	CreatedAt        workspace.Time `db:"created_at"`
 }
 
 func (r keyRow) key() (Key, error) {
@@ -76,8 +101,9 @@ func (r keyRow) key() (Key, error) {
 		ID: r.ID, WorkspaceID: r.WorkspaceID,
 		ServiceAccountID: workspace.ServiceAccountID(r.ServiceAccountID.String), UserID: workspace.UserID(r.UserID.String),
 		Name: r.Name, Audiences: strings.Fields(r.Audiences), AllowedCIDRs: networks,
-		TokenTTL: time.Duration(r.TokenTTL.Int64) * time.Second, Generation: r.Generation,
-		ExpiresAt: r.ExpiresAt, RevokedAt: r.RevokedAt, DeletedAt: r.DeletedAt,
+		TokenTTL:  time.Duration(r.TokenTTL.Int64) * time.Second,
+		PerMinute: r.PerMinute.Int64, MaxUses: r.MaxUses.Int64, Uses: r.Uses, Generation: r.Generation,
+		ExpiresAt: r.ExpiresAt, RevokedAt: r.RevokedAt, DeletedAt: r.DeletedAt, CreatedAt: r.CreatedAt,
 	}
 	if r.Scopes.Valid {
 		scopes := oauth.NewScope(strings.Fields(r.Scopes.String)...)
@@ -113,31 +139,38 @@ type recordRow struct {
 	Hint            sql.NullString `db:"hint"`
 	SecretCreatedAt workspace.Time `db:"secret_created_at"`
 	SecretExpiresAt workspace.Time `db:"secret_expires_at"`
+	SecretUsedAt    workspace.Time `db:"secret_used_at"`
 }
 
-var recordQuery = `
+const recordQuery = `
 SELECT c.seq, ` + keyColumns + `,
        w.slug, w.generation AS ws_generation, w.suspended_at, w.deleted_at AS ws_deleted_at,
        a.generation AS sa_generation, a.disabled_at AS sa_disabled_at, a.deleted_at AS sa_deleted_at,
        a.role AS sa_role, a.scopes AS sa_scopes,
        u.generation AS user_generation, u.disabled_at AS user_disabled_at, u.organization_admin,
        m.role AS member_role,
-       s.id AS secret_id, s.digest, s.pepper_version, s.hint, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at
+       s.id AS secret_id, s.digest, s.pepper_version, s.hint, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at,
+       s.last_used_at AS secret_used_at
 FROM change_counter c
-JOIN keys k ON k.id = ?
+JOIN keys k ON %s
 JOIN workspaces w ON w.id = k.workspace_id
 LEFT JOIN service_accounts a ON a.id = k.service_account_id
 LEFT JOIN users u ON u.id = k.user_id
 LEFT JOIN members m ON m.workspace_id = k.workspace_id AND m.user_id = k.user_id
 LEFT JOIN key_secrets s ON s.key_id = k.id
 WHERE c.id = 1
-ORDER BY s.created_at DESC, s.id DESC
-LIMIT ` + strconv.Itoa(MaxStoredSecrets)
+ORDER BY k.id, s.created_at DESC, s.id DESC`
+
+var (
+	oneRecord   = fmt.Sprintf(recordQuery, "k.id = ?") + ` LIMIT ` + strconv.Itoa(MaxStoredSecrets)
+	liveRecords = fmt.Sprintf(recordQuery, `k.revoked_at IS NULL AND k.deleted_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > ?)
+	AND (? = '' OR k.workspace_id = ?)`)
+)
 
 // Read reads a key's record. workspace.ErrNotFound if there is no such key.
 func Read(ctx context.Context, q sqlx.ExtContext, id ID) (*Record, error) {
 	var rows []recordRow
-	if err := sqlx.SelectContext(ctx, q, &rows, recordQuery, id); err != nil {
+	if err := sqlx.SelectContext(ctx, q, &rows, oneRecord, id); err != nil {
 		return nil, fmt.Errorf("read key %s: %w", id, err)
 	}
 	if len(rows) == 0 {
@@ -148,11 +181,47 @@ func Read(ctx context.Context, q sqlx.ExtContext, id ID) (*Record, error) {
 		return nil, fmt.Errorf("read key %s: %w", id, err)
 	}
 	for _, row := range rows {
-		if row.SecretID.Valid {
-			record.Secrets = append(record.Secrets, row.secret())
-		}
+		record.add(row)
 	}
 	return record, nil
+}
+
+// EachLive calls f with the record of each key that is neither revoked nor expired,
+// of one workspace or, with an empty one, of all. Rows come one by one: f must not
+// use q.
+func EachLive(ctx context.Context, q sqlx.ExtContext, in workspace.ID, now workspace.Time, f func(*Record)) error {
+	rows, err := q.QueryxContext(ctx, liveRecords, now, in, in)
+	if err != nil {
+		return fmt.Errorf("read the live keys: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var record *Record
+	for rows.Next() {
+		var row recordRow
+		if err := rows.StructScan(&row); err != nil {
+			return fmt.Errorf("read the live keys: %w", err)
+		}
+		if record == nil || record.ID != row.ID {
+			if record != nil {
+				f(record)
+			}
+			if record, err = row.record(); err != nil {
+				return fmt.Errorf("read key %s: %w", row.ID, err)
+			}
+		}
+		record.add(row)
+	}
+	if record != nil {
+		f(record)
+	}
+	return rows.Err()
+}
+
+// add adds the secret of a row, if it has one that is looked at.
+func (r *Record) add(row recordRow) {
+	if row.SecretID.Valid && len(r.Secrets) < MaxStoredSecrets {
+		r.Secrets = append(r.Secrets, row.secret())
+	}
 }
 
 func (r recordRow) secret() StoredSecret {
@@ -161,7 +230,7 @@ func (r recordRow) secret() StoredSecret {
 		Digest:    Digest{Pepper: r.Pepper.Int64, Sum: r.Digest},
 		Hint:      r.Hint.String,
 		CreatedAt: r.SecretCreatedAt,
-		ExpiresAt: r.SecretExpiresAt,
+		ExpiresAt: r.SecretExpiresAt, LastUsedAt: r.SecretUsedAt,
 	}
 }
 

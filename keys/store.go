@@ -17,10 +17,11 @@ import (
 // Insert stores a new key.
 func Insert(ctx context.Context, tx sqlx.ExtContext, k Key) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO keys (id, workspace_id, service_account_id, user_id, name, description,
-			scopes, audiences, allowed_cidrs, token_ttl_seconds, generation, expires_at, created_at, created_by, updated_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			scopes, audiences, allowed_cidrs, token_ttl_seconds, exchanges_per_minute, max_uses,
+			generation, expires_at, created_at, created_by, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		k.ID, k.WorkspaceID, null(k.ServiceAccountID), null(k.UserID), k.Name, k.Description,
-		scopeText(k.Scopes), strings.Join(k.Audiences, " "), joinPrefixes(k.AllowedCIDRs), ttlSeconds(k.TokenTTL),
+		scopeText(k.Scopes), strings.Join(k.Audiences, " "), joinPrefixes(k.AllowedCIDRs), ttlSeconds(k.TokenTTL), orNull(k.PerMinute), orNull(k.MaxUses),
 		k.Generation, k.ExpiresAt, k.CreatedAt, k.CreatedBy, k.UpdatedAt)
 	if err != nil {
 		return fmt.Errorf("insert key %s: %w", k.ID, err)
@@ -99,16 +100,45 @@ func Touch(ctx context.Context, tx sqlx.ExtContext, id ID, at workspace.Time) er
 }
 
 // Update stores what can change of a key: its name, description, scopes,
-// audiences, networks, token lifetime and expiry.
+// audiences, networks, token lifetime, limits and expiry.
 func Update(ctx context.Context, tx sqlx.ExtContext, k Key) error {
 	_, err := tx.ExecContext(ctx, `UPDATE keys SET name = ?, description = ?, scopes = ?, audiences = ?, allowed_cidrs = ?,
-		token_ttl_seconds = ?, expires_at = ?, updated_at = ? WHERE id = ?`,
+		token_ttl_seconds = ?, exchanges_per_minute = ?, max_uses = ?, expires_at = ?, updated_at = ? WHERE id = ?`,
 		k.Name, k.Description, scopeText(k.Scopes), strings.Join(k.Audiences, " "), joinPrefixes(k.AllowedCIDRs),
-		ttlSeconds(k.TokenTTL), k.ExpiresAt, k.UpdatedAt, k.ID)
+		ttlSeconds(k.TokenTTL), orNull(k.PerMinute), orNull(k.MaxUses), k.ExpiresAt, k.UpdatedAt, k.ID)
 	if err != nil {
 		return fmt.Errorf("update key %s: %w", k.ID, err)
 	}
 	return nil
+}
+
+// SpendUse counts one use of a key that may be used so often only. It reports whether
+// there was one left; concurrent callers get exactly as many as there are.
+func SpendUse(ctx context.Context, writer sqlx.ExtContext, id ID) (bool, error) {
+	result, err := writer.ExecContext(ctx, `UPDATE keys SET uses = uses + 1 WHERE id = ? AND revoked_at IS NULL AND (max_uses IS NULL OR uses < max_uses)`, id)
+	if err != nil {
+		return false, fmt.Errorf("count a use of key %s: %w", id, err)
+	}
+	n, err := result.RowsAffected()
+	return n == 1, err
+}
+
+// RefundUse gives a use back that came to nothing.
+func RefundUse(ctx context.Context, writer sqlx.ExtContext, id ID) error {
+	if _, err := writer.ExecContext(ctx, `UPDATE keys SET uses = uses - 1 WHERE id = ? AND uses > 0`, id); err != nil {
+		return fmt.Errorf("give back a use of key %s: %w", id, err)
+	}
+	return nil
+}
+
+// CountLive counts the keys of a workspace that are neither revoked nor expired.
+func CountLive(ctx context.Context, q sqlx.ExtContext, in workspace.ID, now workspace.Time) (n int64, err error) {
+	err = sqlx.GetContext(ctx, q, &n, `SELECT COUNT(*) FROM keys WHERE workspace_id = ? AND revoked_at IS NULL AND deleted_at IS NULL
+		AND (expires_at IS NULL OR expires_at > ?)`, in, now)
+	if err != nil {
+		return 0, fmt.Errorf("count the keys of %s: %w", in, err)
+	}
+	return n, nil
 }
 
 // Unrevoked lists the keys of an owner in a workspace that are not revoked; an
@@ -191,9 +221,12 @@ func scopeText(s *oauth.Scope) any {
 	return s.String()
 }
 
-func ttlSeconds(d time.Duration) any {
-	if d == 0 {
+func ttlSeconds(d time.Duration) any { return orNull(int64(d / time.Second)) }
+
+// orNull stores 0 as NULL.
+func orNull(n int64) any {
+	if n == 0 {
 		return nil
 	}
-	return int64(d / time.Second)
+	return n
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,11 +34,11 @@ func TestStoredKeyIsReadAsItWas(t *testing.T) {
 				ID: h.Format.NewID(), WorkspaceID: h.ws.ID, ServiceAccountID: h.sa.ID, Name: name, Scopes: scopes,
 				Audiences:    []string{"https://b.example.com", "https://a.example.com"},
 				AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
-				TokenTTL:     7 * time.Minute, Generation: 3, ExpiresAt: noon, CreatedAt: noon, UpdatedAt: noon,
+				TokenTTL:     7 * time.Minute, PerMinute: 60, MaxUses: 9, Generation: 3, ExpiresAt: noon, CreatedAt: noon, UpdatedAt: noon,
 			}
 			h.inTx(func(tx sqlx.ExtContext) error { return keys.Insert(t.Context(), tx, want) })
 			got := h.read(want.ID)
-			want.CreatedAt, want.UpdatedAt = workspace.Time{}, workspace.Time{} // an exchange does not need them
+			want.UpdatedAt = workspace.Time{} // an exchange does not need it
 			if diff := cmp.Diff(want, got.Key, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("%s: %s", name, diff)
 			}
@@ -51,6 +53,87 @@ func TestStoredKeyIsReadAsItWas(t *testing.T) {
 			t.Errorf("an unknown key: %v, want ErrNotFound", err)
 		}
 	})
+}
+
+// Callers at once get exactly as many uses as there are, and none of a revoked key.
+func TestSpendUse(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		h := newHouse(t, db)
+		id := h.key().ID
+		spend := func() bool {
+			left, err := keys.SpendUse(t.Context(), db.Writer(), id)
+			if err != nil {
+				t.Error(err)
+			}
+			return left
+		}
+		exec(t, db, `UPDATE keys SET max_uses = 7 WHERE id = ?`, id)
+		var spent atomic.Int64
+		var running sync.WaitGroup
+		for range 30 {
+			running.Go(func() {
+				if spend() {
+					spent.Add(1)
+				}
+			})
+		}
+		running.Wait()
+		if spent.Load() != 7 || h.read(id).Uses != 7 {
+			t.Errorf("%d were spent, %d are counted, want 7", spent.Load(), h.read(id).Uses)
+		}
+		if err := keys.RefundUse(t.Context(), db.Writer(), id); err != nil {
+			t.Fatal(err)
+		}
+		if !spend() || spend() {
+			t.Error("one that was given back is not there, or two are")
+		}
+		exec(t, db, `UPDATE keys SET max_uses = 100, revoked_at = 1 WHERE id = ?`, id)
+		if spend() {
+			t.Error("a revoked key has a use left")
+		}
+	})
+}
+
+// Each live key comes once, with what Read says of it.
+func TestEachLive(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		h := newHouse(t, db)
+		want := map[keys.ID]*keys.Record{}
+		for i := range 5 {
+			id := h.key().ID
+			for range i { // with so many secrets more
+				h.inTx(func(tx sqlx.ExtContext) error {
+					return keys.InsertSecret(t.Context(), tx, id, keys.StoredSecret{ID: workspace.Unique(), Digest: keys.Digest{Pepper: 1, Sum: []byte{1}}, CreatedAt: noon, ExpiresAt: noon})
+				})
+			}
+			want[id] = h.read(id)
+		}
+		revoked, expired := h.key().ID, h.key().ID
+		exec(t, db, `UPDATE keys SET revoked_at = 1 WHERE id = ?`, revoked)
+		exec(t, db, `UPDATE keys SET expires_at = ? WHERE id = ?`, noon, expired)
+		for in, n := range map[workspace.ID]int{"": 5, h.ws.ID: 5, "ws_other": 0} {
+			seen := map[keys.ID]bool{}
+			err := keys.EachLive(t.Context(), db.Reader(), in, noon, func(r *keys.Record) {
+				if diff := cmp.Diff(want[r.ID], r, cmpopts.IgnoreUnexported(keys.Record{}), cmpopts.EquateEmpty()); diff != "" || seen[r.ID] {
+					t.Errorf("%s, seen before: %v: %s", r.ID, seen[r.ID], diff)
+				}
+				seen[r.ID] = true
+			})
+			if err != nil || len(seen) != n {
+				t.Errorf("in %q: %d keys, %v", in, len(seen), err)
+			}
+		}
+		if n, err := keys.CountLive(t.Context(), db.Reader(), h.ws.ID, noon); err != nil || n != 5 {
+			t.Errorf("%d are counted, %v", n, err)
+		}
+	})
+}
+
+func exec(t *testing.T, db *schema.DB, query string, args ...any) {
+	t.Helper()
+	if _, err := db.Writer().ExecContext(t.Context(), query, args...); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestRevokeOnce(t *testing.T) {

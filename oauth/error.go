@@ -46,6 +46,10 @@ type Error struct {
 	Scope       Scope  // what InsufficientScope asks for
 	Topic       Topic  // what explains it; empty: that of Code, or of Status
 	URI         string // of the page that explains it, for the wire; see Explained
+
+	Violated        []string // names of the limits that QuotaExceeded is about
+	RateLimitPolicy string   // header fields that tell of them
+	RateLimit       string
 }
 
 // Errorf makes an Error with status 400, or 401 for InvalidClient and
@@ -83,13 +87,28 @@ func (e *Error) Error() string {
 	return cmp.Or(string(e.Code), string(e.explanation())) + ": " + e.Description
 }
 
-// MarshalJSON writes the members of RFC 6749 §5.2.
+// QuotaType is the type of a Problem about limits
+// (draft-ietf-httpapi-ratelimit-headers-10 §6.1).
+const QuotaType = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+// MarshalJSON writes the members of RFC 6749 §5.2; of what exceeds limits also
+// those of RFC 9457 §3.1 with violated-policies.
 func (e *Error) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Code        Code   `json:"error"`
-		Description string `json:"error_description,omitempty"`
-		URI         string `json:"error_uri,omitempty"`
-	}{e.Code, e.Description, uriReference(e.URI)})
+	wire := struct {
+		Code        Code     `json:"error"`
+		Description string   `json:"error_description,omitempty"`
+		URI         string   `json:"error_uri,omitempty"`
+		Type        string   `json:"type,omitempty"`
+		Title       string   `json:"title,omitempty"`
+		Status      int      `json:"status,omitempty"`
+		Detail      string   `json:"detail,omitempty"`
+		Violated    []string `json:"violated-policies,omitempty"`
+	}{Code: e.Code, Description: e.Description, URI: uriReference(e.URI)}
+	if len(e.Violated) > 0 {
+		h, _ := e.explanation().Help()
+		wire.Type, wire.Title, wire.Status, wire.Detail, wire.Violated = QuotaType, h.Title, e.Status, e.Description, e.Violated
+	}
+	return json.Marshal(wire)
 }
 
 // Challenge is the WWW-Authenticate header of a resource that refuses a request
@@ -118,7 +137,22 @@ func (e *Error) SetHeaders(header http.Header, realm string) {
 	if e.Status == http.StatusUnauthorized || e.Code == InvalidRequest || e.Code == InsufficientScope {
 		header.Set("WWW-Authenticate", e.Challenge(realm))
 	}
+	e.SetLimits(header)
+}
+
+// SetLimits sets Retry-After, and the fields that tell of the limits, if any.
+func (e *Error) SetLimits(header http.Header) {
 	SetRetryAfter(header, e.RetryAfter)
+	SetRateLimit(header, e.RateLimitPolicy, e.RateLimit)
+}
+
+// SetRateLimit tells of limits (draft-ietf-httpapi-ratelimit-headers-10); empty
+// ones are left out.
+func SetRateLimit(header http.Header, policy, state string) {
+	if policy != "" {
+		header.Set("RateLimit-Policy", policy)
+		header.Set("RateLimit", state)
+	}
 }
 
 // SetRetryAfter says when to come back (RFC 9110 §10.2.3), unless wait is 0. It is
@@ -138,6 +172,7 @@ type Problem struct {
 	Detail    string       `json:"detail"`
 	Code      Topic        `json:"code"`
 	Errors    []FieldError `json:"errors,omitempty"` // what is wrong with which part of the body
+	Violated  []string     `json:"violated-policies,omitempty"`
 	RequestID string       `json:"request_id,omitempty"`
 	Success   bool         `json:"success"`
 	Error     string       `json:"error"`
@@ -167,6 +202,9 @@ func (e *Error) Problem(requestID string) Problem {
 	}
 	if p.Detail == "" {
 		p.Detail = "Something went wrong on our side."
+	}
+	if len(e.Violated) > 0 {
+		p.Type, p.Violated = QuotaType, e.Violated
 	}
 	p.Error = p.Detail
 	return p

@@ -81,6 +81,21 @@ var help = []Help{
 		"Run the job inside an allowed network, or have a workspace manager add that address to the networks of the key. If it is not the job's own address but a proxy's, the operator has to list that proxy in http.trusted_proxies.",
 	},
 	{
+		TopicBlockedByPolicy, "Blocked by policy", 401,
+		"The secret is right, but the API key is not what the policy of the organization or workspace allows, which may have changed since the key was made: it lives too long, never expires, may be used from everywhere, or API keys are disabled altogether. The description says which.",
+		"Do what the description says: have a workspace manager set the expires_at or allowed_cidrs of the key, or rotate it and then set them; the ID stays, and it works again at once. If API keys are disabled, ask an organization admin.",
+	},
+	{
+		TopicKeyIdle, "API key not used for too long", 401,
+		"The secret is right, but the API key was not used for longer than policy allows, and so it disabled itself.",
+		"If the job still needs it, have a workspace manager rotate the key and put the new secret where the job reads it: the ID stays. If not, revoke it.",
+	},
+	{
+		TopicUsesExhausted, "Uses exhausted", 401,
+		"The secret is right, but the API key was made for a certain number of uses, and all of them are used up.",
+		"Create a new API key, or have a workspace manager raise the max_uses of this one. A job that asks for a token at each step uses one up each time: keep the token.",
+	},
+	{
 		TopicTokenInvalid, "Token is not valid", 401,
 		"The access token expired, was revoked, is meant for another service, or was cut off or changed on the way. The description says which.",
 		"Get a new token from the token endpoint and send it whole. Tokens last minutes: a long job asks for a new one before each one expires. If the new token is refused too, check that it was asked for with the audience of this service.",
@@ -174,5 +189,15 @@ var help = []Help{
 		TopicIdempotencyKeyReused, "Idempotency key was used for another request", 422,
 		"This Idempotency-Key came before with another method, address or body. To answer with the result of that other request would be wrong, so nothing was done.",
 		"Make a new key for each new request. In a script, do not derive it from what stays the same between runs, such as the name of the job.",
+	},
+	{
+		TopicPolicyViolated, "Not allowed by policy", 422,
+		"The API-key policy of the organization or of the workspace does not allow a key like the one that was asked for. The description says what it allows.",
+		"Ask for what the description names: an earlier expires_at, allowed_cidrs, a shorter grace period, other scopes. If the policy itself should be another, ask an organization admin.",
+	},
+	{
+		TopicLimitReached, "Limit reached", 409,
+		"The workspace has as many live API keys or service accounts as its quota allows.",
+		"Revoke keys or delete service accounts that are not used any more: lists show when each was last used. If all are needed, ask an organization admin to raise the quota.",
 	},
 }

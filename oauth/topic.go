@@ -29,6 +29,9 @@ const (
 	TopicWorkspaceSuspended       Topic = "workspace_suspended"
 	TopicWorkspaceDeleted         Topic = "workspace_deleted"
 	TopicAddressNotAllowed        Topic = "address_not_allowed"
+	TopicBlockedByPolicy          Topic = "blocked_by_policy"
+	TopicKeyIdle                  Topic = "key_idle"
+	TopicUsesExhausted            Topic = "uses_exhausted"
 	TopicTokenInvalid             Topic = "token_invalid"
 	TopicInsufficientPermissions  Topic = "insufficient_permissions"
 	TopicTooManyFailures          Topic = "too_many_failures"
@@ -52,6 +55,8 @@ const (
 	TopicMediaTypeUnsupported  Topic = "media_type_unsupported"
 	TopicIdempotencyKeyInvalid Topic = "idempotency_key_invalid"
 	TopicIdempotencyKeyReused  Topic = "idempotency_key_reused"
+	TopicPolicyViolated        Topic = "policy_violated"
+	TopicLimitReached          Topic = "limit_reached"
 )
 
 // ErrorPath is where the pages are, below the issuer. A topic's name follows.

@@ -101,7 +101,7 @@ func randomRequest(t *rapid.T, p *policy.Policy, r *keys.Record) policy.Request 
 	var request policy.Request
 	switch rapid.SampledFrom([]string{"everything", "part", "anything"}).Draw(t, "request") {
 	case "part":
-		request.Scope = p.Holds(r).Intersect(someScopes(t, p, "part"))
+		request.Scope = p.Holds(&everything, r).Intersect(someScopes(t, p, "part"))
 		request.Audience = rapid.SliceOfN(rapid.SampledFrom(p.Audiences.Names()), 0, 3).Draw(t, "known audiences")
 	case "anything":
 		request.Scope, request.Audience = someScopes(t, p, "requested scopes"), someAudiences(t, "requested audiences")
@@ -114,7 +114,7 @@ func TestDecideGrantsNoMoreThanIsHeld(t *testing.T) {
 		p := randomPolicy(t)
 		r := randomRecord(t, p)
 		request := randomRequest(t, p, r)
-		grant, err := p.Decide(r, request, start)
+		grant, err := p.Decide(&everything, r, request, start)
 		if err != nil {
 			if !errors.Is(err, policy.ErrScope) && !errors.Is(err, policy.ErrAudience) || len(grant.Scope) > 0 || grant.Audience != nil || grant.TTL != 0 {
 				t.Fatalf("%+v beside the error %v", grant, err)
@@ -128,8 +128,8 @@ func TestDecideGrantsNoMoreThanIsHeld(t *testing.T) {
 }
 
 func checkScope(t *rapid.T, p *policy.Policy, r *keys.Record, request policy.Request, grant policy.Grant) {
-	if !p.Holds(r).Contains(grant.Scope) {
-		t.Fatalf("granted %q of %q", grant.Scope, p.Holds(r))
+	if !p.Holds(&everything, r).Contains(grant.Scope) {
+		t.Fatalf("granted %q of %q", grant.Scope, p.Holds(&everything, r))
 	}
 	if len(request.Scope) > 0 && !slices.Equal(grant.Scope, request.Scope) {
 		t.Fatalf("granted %q for %q: neither all nor an error", grant.Scope, request.Scope)
@@ -191,19 +191,19 @@ func TestNarrowerNeverGrantsMore(t *testing.T) {
 		p := randomPolicy(t)
 		r := randomRecord(t, p)
 		audience := someAudiences(t, "requested audiences")
-		whole, err := p.Decide(r, policy.Request{Audience: audience}, start)
+		whole, err := p.Decide(&everything, r, policy.Request{Audience: audience}, start)
 		if err != nil {
 			return
 		}
 		narrowed := *r
-		part := p.Holds(r).Intersect(someScopes(t, p, "narrowed to"))
+		part := p.Holds(&everything, r).Intersect(someScopes(t, p, "narrowed to"))
 		narrowed.Scopes = &part
-		less, err := p.Decide(&narrowed, policy.Request{Audience: audience}, start)
+		less, err := p.Decide(&everything, &narrowed, policy.Request{Audience: audience}, start)
 		if err != nil || !whole.Scope.Contains(less.Scope) || !part.Contains(less.Scope) {
 			t.Fatalf("the narrower key is granted %q, %v; the whole one %q", less.Scope, err, whole.Scope)
 		}
 		if asked := whole.Scope.Intersect(part); len(asked) > 0 {
-			less, err = p.Decide(r, policy.Request{Scope: asked, Audience: audience}, start)
+			less, err = p.Decide(&everything, r, policy.Request{Scope: asked, Audience: audience}, start)
 			if err != nil || !slices.Equal(less.Scope, asked) {
 				t.Fatalf("asked for %q: %q, %v", asked, less.Scope, err)
 			}
@@ -228,7 +228,7 @@ func TestScopesFollowTheAudience(t *testing.T) {
 		{[]string{issuer, issuer}, "alerts api-keys audit charts collectors members organization policy quota service-accounts tokens workspace"},
 		{nil, "charts"},
 	} {
-		grant, err := p.Decide(r, policy.Request{Audience: c.audience}, start)
+		grant, err := p.Decide(&everything, r, policy.Request{Audience: c.audience}, start)
 		var got []string
 		for _, scope := range grant.Scope {
 			resource, _, _ := strings.Cut(scope, ":")
@@ -265,7 +265,7 @@ func TestDefaultAudience(t *testing.T) {
 		{[]string{"urn:example:alerts", issuer}, []string{issuer}, []string{issuer}},
 		{nil, []string{issuer}, []string{issuer}},
 	} {
-		grant, err := p.Decide(&keys.Record{Key: keys.Key{Audiences: c.of}}, policy.Request{Audience: c.requested}, start)
+		grant, err := p.Decide(&everything, &keys.Record{Key: keys.Key{Audiences: c.of}}, policy.Request{Audience: c.requested}, start)
 		if err != nil || !slices.Equal(grant.Audience, c.want) {
 			t.Errorf("key with %q asked for %q: %q, %v; want %q", c.of, c.requested, grant.Audience, err, c.want)
 		}
@@ -287,12 +287,12 @@ func TestRefusalsHelp(t *testing.T) {
 		{policy.Request{Audience: []string{"https://API.example.com"}}, policy.ErrAudience,
 			"audience not granted: https://API.example.com is not an audience of this key; it may use: https://api.example.com"},
 	} {
-		if _, err := p.Decide(r, c.request, start); !errors.Is(err, c.kind) || err.Error() != c.want {
+		if _, err := p.Decide(&everything, r, c.request, start); !errors.Is(err, c.kind) || err.Error() != c.want {
 			t.Errorf("error %q, want %q", err, c.want)
 		}
 	}
 	nothing := &keys.Record{OwnerRole: "gone"}
-	if _, err := p.Decide(nothing, policy.Request{Scope: oauth.NewScope("charts:read")}, start); err == nil || !strings.HasSuffix(err.Error(), "it holds: nothing") {
+	if _, err := p.Decide(&everything, nothing, policy.Request{Scope: oauth.NewScope("charts:read")}, start); err == nil || !strings.HasSuffix(err.Error(), "it holds: nothing") {
 		t.Errorf("error %v of a key that holds nothing", err)
 	}
 }
@@ -322,9 +322,12 @@ func TestRefusalsAreBounded(t *testing.T) {
 		"long audience":  {Audience: []string{strings.Repeat("x", 60_000)}},
 		"many audiences": {Audience: slices.Repeat([]string{"https://nowhere.example.com"}, 1000)},
 	} {
-		_, err := p.Decide(r, request, start)
+		_, err := p.Decide(&everything, r, request, start)
 		if err == nil || len(err.Error()) > 4000 || !strings.Contains(err.Error(), " more") {
 			t.Errorf("%s: an error of %d bytes: %.200v", name, len(fmt.Sprint(err)), err)
 		}
 	}
 }
+
+// everything is what applies where nobody says anything.
+var everything = policy.Unbounded()

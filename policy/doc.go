@@ -1,7 +1,9 @@
-// Package policy owns what a key may do: the catalogue of scopes and roles, the
-// audiences, the rights of people in a workspace, and Decide, which answers one
-// exchange from these and the key's record.
+// Package policy owns what a key may be and do: the catalogue of scopes and roles,
+// the audiences, the rights of people in a workspace, the API-key policy (Rules,
+// and the Bounds that they come to), and Decide, which answers one exchange from
+// these and the key's record.
 //
-// Everything here is pure: no clock, no database, no network. Rates are
+// Deciding is pure: no clock, no database, no network. What organization admins
+// decide is stored as versioned documents, which a Book holds in memory. Rates are
 // policy/quota; recognising a key is package keys.
 package policy

@@ -136,7 +136,7 @@ func TestNoTokenOutlivesTheBound(t *testing.T) {
 	for _, own := range []time.Duration{0, 48 * time.Hour} {
 		r := &keys.Record{}
 		r.TokenTTL = own
-		granted, err := p.Decide(r, policy.Request{}, now)
+		granted, err := p.Decide(&everything, r, policy.Request{}, now)
 		if err != nil || granted.TTL != keys.MaxTokenTTL {
 			t.Errorf("a token of %s: it lives for %s, %v", own, granted.TTL, err)
 		}

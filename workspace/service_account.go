@@ -111,3 +111,11 @@ func DeleteServiceAccount(ctx context.Context, tx sqlx.ExtContext, id ServiceAcc
 	return Bump(ctx, tx, `UPDATE service_accounts SET deleted_at = ?, updated_at = ?, generation = generation + 1
 		WHERE id = ? AND deleted_at IS NULL RETURNING generation`, at, at, id)
 }
+
+// CountServiceAccounts counts the service accounts of a workspace.
+func CountServiceAccounts(ctx context.Context, q sqlx.ExtContext, in ID) (n int64, err error) {
+	if err := sqlx.GetContext(ctx, q, &n, `SELECT COUNT(*) FROM service_accounts WHERE workspace_id = ? AND deleted_at IS NULL`, in); err != nil {
+		return 0, fmt.Errorf("count the service accounts of %s: %w", in, err)
+	}
+	return n, nil
+}

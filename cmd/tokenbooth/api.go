@@ -200,7 +200,7 @@ func (r *apiRun) curl(request *http.Request, body []byte) string {
 	if request.Method != http.MethodGet {
 		b.WriteString(" -X " + request.Method)
 	}
-	for _, name := range []string{"Content-Type", "Idempotency-Key"} {
+	for _, name := range []string{"Content-Type", "Idempotency-Key", "If-Match"} {
 		if value := request.Header.Get(name); value != "" {
 			b.WriteString(" -H " + shellQuote(name+": "+value))
 		}

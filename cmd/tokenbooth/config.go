@@ -37,6 +37,8 @@ type Config struct {
 	Redis struct {
 		// URL is empty when one process keeps everything in memory. Secret.
 		URL string
+		// CAFile is the PEM file of the CA of rediss:// servers; empty means the system's.
+		CAFile string
 	}
 
 	// Secrets are empty where the operator gave none.
@@ -84,10 +86,12 @@ type Config struct {
 	Exchange struct {
 		// JSON is whether /api/login takes JSON bodies beside forms.
 		JSON bool
-		// Failures bounds wrong credentials per source address.
+		// Failures bounds wrong credentials per source address, and per key ID and source address.
 		Failures struct {
-			Burst     int // at once
-			PerMinute int // sustained
+			Burst        int // at once
+			PerMinute    int // sustained
+			KeyBurst     int // at once, for one key ID
+			KeyPerMinute int // sustained, for one key ID
 		}
 	}
 	Audit struct {
@@ -160,7 +164,9 @@ func settings(c *Config) []*setting {
 		{key: "database.url", field: &c.Database.URL, derived: "sqlite:DATA/tokenbooth.db", secret: true, check: on(&c.Database.URL, checkDatabase),
 			accepts: "sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE"},
 		{key: "redis.url", field: &c.Redis.URL, secret: true, check: on(&c.Redis.URL, checkRedis),
-			accepts: "redis://HOST:PORT, rediss:// with TLS, or nothing to keep everything in memory"},
+			accepts: acceptsRedis},
+		{key: "redis.ca_file", field: &c.Redis.CAFile, check: func() error { return checkRedisCA(c) },
+			accepts: "the path of a PEM file with the CA of rediss:// servers, or nothing for the system's"},
 		{key: "secrets.pepper", field: &c.Secrets.Pepper, secret: true, check: on(&c.Secrets.Pepper, checkPepper),
 			accepts: "VERSION:BASE64 of 32 bytes, several separated by commas with the current one first, such as 1:$(openssl rand -base64 32)"},
 		{key: "secrets.id_key", field: &c.Secrets.IDKey, secret: true, check: on(&c.Secrets.IDKey, checkIDKey),
@@ -188,6 +194,8 @@ func settings(c *Config) []*setting {
 		{key: "exchange.json", field: &c.Exchange.JSON, initial: "true", accepts: "true or false"},
 		number("exchange.failures.burst", &c.Exchange.Failures.Burst, 120, 1, 1_000_000),
 		number("exchange.failures.per_minute", &c.Exchange.Failures.PerMinute, 20, 1, 1_000_000),
+		number("exchange.failures.key_burst", &c.Exchange.Failures.KeyBurst, 30, 1, 1_000_000),
+		number("exchange.failures.key_per_minute", &c.Exchange.Failures.KeyPerMinute, 10, 1, 1_000_000),
 		{key: "audit.heads", field: &c.Audit.Heads, accepts: "the path of a file off the database's disk, to which the ends of the audit chains are appended each minute, or nothing"},
 		{key: "audit.strict", field: &c.Audit.Strict, initial: "false", accepts: "true, so that an exchange is answered only when it is recorded, or false"},
 		duration("audit.exchange_retention", &c.Audit.ExchangeRetention, 90*day, day, 3650*day),

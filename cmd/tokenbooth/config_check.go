@@ -107,7 +107,20 @@ func checkRedis(text string) error {
 	if text == "" {
 		return nil
 	}
-	return checkURL(text, "redis", "rediss", "unix")
+	_, err := parseRedis(text)
+	return err
+}
+
+// checkRedisCA reads the file, so that `config check` finds what would fail later.
+func checkRedisCA(c *Config) error {
+	o, err := parseRedis(c.Redis.URL)
+	switch {
+	case c.Redis.CAFile == "" || c.Redis.URL != "" && err != nil: // then redis.url is what is wrong
+		return nil
+	case c.Redis.URL == "":
+		return errors.New("is set, but redis.url is not")
+	}
+	return secureRedis(o.TLSConfig, c.Redis.CAFile)
 }
 
 // checkURL checks a URL that may hold a password, so its errors quote nothing.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -55,7 +56,7 @@ $ tokenbooth dev --listen 127.0.0.1:0 --json`,
 				return usagef(c, "--listen %s: dev listens on this machine only: use an address such as 127.0.0.1:8080 or 127.0.0.1:0", o.listen)
 			}
 			if err := checkRedis(o.redisURL); err != nil {
-				return usagef(c, "--redis-url: it %w; it accepts redis://HOST:PORT, or rediss:// with TLS", err)
+				return usagef(c, "--redis-url: it %w; it accepts %s", err, acceptsRedis)
 			}
 			return dev(c.Context(), env, o)
 		},
@@ -89,7 +90,7 @@ func dev(ctx context.Context, env *environment, o devOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := reachRedis(ctx, config.Redis.URL); err != nil {
+	if err := reachRedis(ctx, config); err != nil {
 		return err
 	}
 	log := newLog(env.stderr, config)
@@ -150,13 +151,16 @@ func devConfig(env *environment, o devOptions, issuer, dir string) (*Config, err
 }
 
 // reachRedis checks the Redis that dev was told to use, before anything is made.
-func reachRedis(ctx context.Context, url string) error {
-	r, err := newRedisStatus(url)
+func reachRedis(ctx context.Context, config *Config) error {
+	r, err := newRedisStatus(config, slog.New(slog.DiscardHandler))
 	if err != nil || r.client == nil {
 		return err
 	}
-	defer func() { _ = r.client.Close() }()
-	if !r.ping(ctx) {
+	defer r.close()
+	if err := r.ready(ctx); err != nil {
+		return err
+	}
+	if r.problem.Load() != "" {
 		return exitWith(exitRetry, errors.New("the Redis at --redis-url does not answer"), "is it running, and is the URL right?")
 	}
 	return nil

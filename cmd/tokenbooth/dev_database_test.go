@@ -98,7 +98,7 @@ func TestDevDependencyAway(t *testing.T) {
 		{"redis", "--redis-url", "redis://u:hunter2@127.0.0.1:1", exitRetry, "the Redis at --redis-url does not answer"},
 		{"not a database", "--database-url", "mysql://u:hunter2@127.0.0.1:1/x", exitFailure, "unknown scheme"},
 		{"not a Redis", "--redis-url", "u:hunter2@127.0.0.1:6379", exitUsage, "--redis-url"},
-		{"not a Redis database", "--redis-url", "redis://u:hunter2@127.0.0.1:6379/x", exitFailure, "redis.url"},
+		{"not a Redis database", "--redis-url", "redis://u:hunter2@127.0.0.1:6379/x", exitUsage, "--redis-url: it has a path"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, code := runCommand(t, nil, "dev", "--listen", "127.0.0.1:0", "--database-url", database, test.flag, test.url)

@@ -13,11 +13,15 @@ var keyColumns = []column[admin.Key]{
 	{name: "client_id", text: func(k admin.Key) string { return k.ClientID }},
 	{name: "name", text: func(k admin.Key) string { return k.Name }},
 	{name: "status", text: func(k admin.Key) string { return k.Status }},
+	{name: "blocked", text: func(k admin.Key) string { return words(k.Blocked) }},
 	{name: "owner", text: func(k admin.Key) string { return cmp.Or(k.ServiceAccountID, k.UserID) }},
 	{name: "scopes", text: keyScopes},
 	{name: "audiences", text: func(k admin.Key) string { return words(k.Audiences) }, detail: true},
 	{name: "allowed_cidrs", text: func(k admin.Key) string { return words(k.AllowedCIDRs) }, detail: true},
-	{name: "token_ttl_seconds", text: keyTokenTTL, detail: true},
+	{name: "token_ttl_seconds", text: func(k admin.Key) string { return orEmpty(k.TokenTTL) }, detail: true},
+	{name: "exchanges_per_minute", text: func(k admin.Key) string { return orEmpty(k.PerMinute) }, detail: true},
+	{name: "max_uses", text: func(k admin.Key) string { return orEmpty(k.MaxUses) }, detail: true},
+	{name: "uses", text: keyUses, detail: true},
 	{name: "description", text: func(k admin.Key) string { return k.Description }, detail: true},
 	{name: "expires_at", at: func(k admin.Key) *time.Time { return k.ExpiresAt }},
 	{name: "last_used_at", at: func(k admin.Key) *time.Time { return k.LastUsedAt }},
@@ -39,11 +43,12 @@ func keyScopes(k admin.Key) string {
 	return words(k.Scopes)
 }
 
-func keyTokenTTL(k admin.Key) string {
-	if k.TokenTTL == nil {
+// keyUses is how often a key was used, if that is counted.
+func keyUses(k admin.Key) string {
+	if k.MaxUses == nil {
 		return ""
 	}
-	return count(*k.TokenTTL)
+	return count(k.Uses)
 }
 
 // keySecrets names the secrets of a key that are good, and until when the older ones

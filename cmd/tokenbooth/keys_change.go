@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ type keyFlags struct {
 	name, description        string
 	scopes, audiences, cidrs []string
 	ttl, expires             string
+	perMinute, maxUses       string
 }
 
 func (k *keyFlags) add(c *cobra.Command) {
@@ -24,6 +26,8 @@ func (k *keyFlags) add(c *cobra.Command) {
 	flags.StringArrayVar(&k.audiences, "audience", nil, "an `AUDIENCE` that it gets tokens for, the usual one first; repeatable")
 	flags.StringArrayVar(&k.cidrs, "cidr", nil, "a `CIDR` that it may be used from, such as 203.0.113.0/24; repeatable (default anywhere)")
 	flags.StringVar(&k.ttl, "token-ttl", "", "how long its tokens are good, a `DURATION` such as 10m")
+	flags.StringVar(&k.perMinute, "exchanges-per-minute", "", "how often a minute it may be used, a `NUMBER` within the workspace's quota, or none for no limit of its own")
+	flags.StringVar(&k.maxUses, "max-uses", "", "how often it may be used at all, a `NUMBER`, or none for any number")
 	flags.StringVar(&k.expires, "expires", "", "when it ends: a `TIME` such as 7d, 30d, 90d, 1y, never or 2027-01-31T00:00:00Z (default what policy says)")
 	flags.StringVar(&k.description, "description", "", "a `TEXT` for people")
 }
@@ -39,6 +43,27 @@ func (k *keyFlags) tokenTTL(c *cobra.Command) (*int64, error) {
 	}
 	seconds := int64(d / time.Second)
 	return &seconds, nil
+}
+
+// limit reads a number; nil for none.
+func limit(c *cobra.Command, flag, text string) (*int64, error) {
+	if text == "" || text == "none" {
+		return nil, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 {
+		return nil, usagef(c, "--%s: %q is not a number from 1 on, or none", flag, text)
+	}
+	return &n, nil
+}
+
+// limits are the numbers that bound the key; nil for none.
+func (k *keyFlags) limits(c *cobra.Command) (perMinute, maxUses *int64, err error) {
+	if perMinute, err = limit(c, "exchanges-per-minute", k.perMinute); err != nil {
+		return nil, nil, err
+	}
+	maxUses, err = limit(c, "max-uses", k.maxUses)
+	return perMinute, maxUses, err
 }
 
 // expiry is when the key ends; nil if the flag was not given.
@@ -87,6 +112,7 @@ scopes. A personal key (--personal) is your own and may do what you may.
 		Example: `$ tokenbooth keys create ci-main --service-account gitlab-ci --expires 90d
 $ tokenbooth keys create terraform --role editor --expires 1y --cidr 203.0.113.0/24
 $ tokenbooth keys create laptop --personal --expires 30d
+$ tokenbooth keys create one-off --role viewer --expires 1d --max-uses 1
 $ eval "$(tokenbooth keys create try --role viewer --expires 1d -o env)"`,
 		Args: argumentNames("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -119,6 +145,9 @@ func (k *keyFlags) newKey(c *cobra.Command, name string) (admin.NewKey, error) {
 	if n.TokenTTL, err = k.tokenTTL(c); err != nil {
 		return n, err
 	}
+	if n.PerMinute, n.MaxUses, err = k.limits(c); err != nil {
+		return n, err
+	}
 	n.ExpiresAt, err = k.expiry(c, time.Now())
 	return n, err
 }
@@ -127,12 +156,13 @@ func newKeyUpdateCommand(env *environment) *cobra.Command {
 	var o apiOptions
 	var k keyFlags
 	command := &cobra.Command{
-		Use:   "update ID [--name NAME] [--scope SCOPE …] [--audience AUDIENCE …] [--cidr CIDR …] [--token-ttl DURATION] [--expires TIME]",
+		Use:   "update ID [--name NAME] [--scope SCOPE …] [--audience AUDIENCE …] [--cidr CIDR …] [--token-ttl DURATION] [--exchanges-per-minute NUMBER] [--max-uses NUMBER] [--expires TIME]",
 		Short: "Change an API key",
 		Long: `Update changes an API key. A list that is given takes the place of the one that it has;
 an empty one ends it: --scope '' gives the key all scopes of its owner, --cidr '' lets
-it be used from anywhere. --token-ttl default goes back to the default. If the key holds
-less afterwards, its tokens stop being good at once.`,
+it be used from anywhere. --token-ttl default goes back to the default, --max-uses none and
+--exchanges-per-minute none lift those limits. If the key holds less afterwards, its
+tokens stop being good at once.`,
 		Example: `$ tokenbooth keys update tbk_… --expires 90d
 $ tokenbooth keys update tbk_… --scope collectors:read --cidr ''`,
 		Args: keyArgument,
@@ -153,7 +183,7 @@ $ tokenbooth keys update tbk_… --scope collectors:read --cidr ''`,
 }
 
 func (k *keyFlags) change(c *cobra.Command) (change admin.KeyChange, err error) {
-	if err := wantChange(c, "name", "description", "scope", "audience", "cidr", "token-ttl", "expires"); err != nil {
+	if err := wantChange(c, "name", "description", "scope", "audience", "cidr", "token-ttl", "exchanges-per-minute", "max-uses", "expires"); err != nil {
 		return change, err
 	}
 	audiences, cidrs := withoutEmpty(k.audiences), withoutEmpty(k.cidrs)
@@ -172,6 +202,16 @@ func (k *keyFlags) change(c *cobra.Command) (change admin.KeyChange, err error) 
 		if change.TokenTTL.Value, err = k.tokenTTL(c); err != nil {
 			return change, err
 		}
+	}
+	perMinute, maxUses, err := k.limits(c)
+	if err != nil {
+		return change, err
+	}
+	if c.Flags().Changed("exchanges-per-minute") {
+		change.PerMinute = &admin.Nullable[int64]{Value: perMinute}
+	}
+	if c.Flags().Changed("max-uses") {
+		change.MaxUses = &admin.Nullable[int64]{Value: maxUses}
 	}
 	change.ExpiresAt, err = k.expiry(c, time.Now())
 	return change, err

@@ -1,11 +1,12 @@
 package main
 
 import (
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/labstack/echo/v4"
@@ -72,9 +73,17 @@ func forwarded(values ...string) http.Header { return http.Header{"X-Forwarded-F
 
 // seenAs is the address that a handler sees.
 func seenAs(config *Config, peer string, header http.Header) string {
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	e := newEcho(config, log, newMetrics(&server{backend: &backend{}}))
+	return addressTeller(config)(peer, header)
+}
+
+// addressTeller is a server that tells the address that a handler sees.
+func addressTeller(config *Config) func(peer string, header http.Header) string {
+	e := newEcho(config, slog.New(slog.DiscardHandler), newMetrics(&server{backend: &backend{}}))
 	e.GET("/", func(c echo.Context) error { return c.String(http.StatusOK, c.RealIP()) })
+	return func(peer string, header http.Header) string { return tell(e, peer, header) }
+}
+
+func tell(e *echo.Echo, peer string, header http.Header) string {
 	request := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
 	request.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(peer), 40000).String()
 	if header != nil {
@@ -83,4 +92,116 @@ func seenAs(config *Config, peer string, header http.Header) string {
 	recorder := httptest.NewRecorder()
 	e.ServeHTTP(recorder, request)
 	return recorder.Body.String()
+}
+
+// What a client may have put before a proxy, in every combination of the three
+// headers that name clients, with none, one and two trusted proxies.
+func TestClientAddressUnderEverySpoof(t *testing.T) {
+	t.Parallel()
+	const client, liar, near, far, port = "203.0.113.9", "198.51.100.1", "10.0.0.1", "192.0.2.7", "198.51.100.1:443"
+	forwardedFor := spellings(sequences([]string{client, liar, near, far, port, ""}, 3))
+	others := map[string][][]string{
+		"Forwarded": {nil, {"for=" + liar}, {"for=" + near + ", for=" + liar, "for=\"[2001:db8::1]\";proto=https"}},
+		"X-Real-Ip": {nil, {liar}, {near, liar}},
+	}
+	tried := 0
+	for _, trusted := range [][]string{nil, {near}, {near, far}} {
+		config := new(Config)
+		for _, address := range trusted {
+			config.HTTP.TrustedProxies = append(config.HTTP.TrustedProxies, netip.MustParsePrefix(address+"/32"))
+		}
+		seen := addressTeller(config)
+		for _, peer := range []string{client, near, far, "127.0.0.1"} {
+			for _, lines := range forwardedFor {
+				want := addressByRule(trusted, peer, lines)
+				for _, header := range withOthers(lines, others) {
+					tried++
+					if got := seen(peer, header); got != want {
+						t.Fatalf("proxies %v, peer %s, headers %v: the client is %s, want %s", trusted, peer, header, got, want)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d requests", tried)
+}
+
+// addressByRule is the rightmost hop that is no trusted proxy, the peer being the
+// last hop. Past one that is no address nobody knows more than the peer. If every
+// hop is a proxy, the first is where it began.
+func addressByRule(trusted []string, peer string, lines []string) string {
+	hops := []string{peer}
+	if lines != nil {
+		hops = append(strings.Split(strings.Join(lines, ","), ","), peer)
+	}
+	for _, hop := range slices.Backward(hops) {
+		if slices.Contains(trusted, hop) {
+			continue
+		}
+		if _, err := netip.ParseAddr(hop); err != nil {
+			return peer
+		}
+		return hop
+	}
+	return hops[0]
+}
+
+// sequences are all those of up to n words.
+func sequences(words []string, n int) [][]string {
+	all := [][]string{{}}
+	for last := all; n > 0; n-- {
+		var longer [][]string
+		for _, sequence := range last {
+			for _, word := range words {
+				longer = append(longer, append(slices.Clone(sequence), word))
+			}
+		}
+		all, last = append(all, longer...), longer
+	}
+	return all
+}
+
+// spellings are the ways to write each sequence: in one header or in several.
+func spellings(all [][]string) [][]string {
+	var written [][]string
+	for _, words := range all {
+		if len(words) == 0 {
+			written = append(written, nil)
+			continue
+		}
+		for breaks := range 1 << (len(words) - 1) { // a bit is a break behind a word
+			lines := []string{words[0]}
+			for i, word := range words[1:] {
+				if breaks>>i&1 == 1 {
+					lines = append(lines, word)
+				} else {
+					lines[len(lines)-1] += "," + word
+				}
+			}
+			written = append(written, lines)
+		}
+	}
+	return written
+}
+
+// withOthers is X-Forwarded-For, if it has lines, beside every choice of the others.
+func withOthers(lines []string, others map[string][][]string) []http.Header {
+	headers := []http.Header{{}}
+	if lines != nil {
+		headers[0]["X-Forwarded-For"] = lines
+	}
+	for name, choices := range others {
+		var more []http.Header
+		for _, header := range headers {
+			for _, values := range choices {
+				header := header.Clone()
+				if values != nil {
+					header[name] = values
+				}
+				more = append(more, header)
+			}
+		}
+		headers = more
+	}
+	return headers
 }

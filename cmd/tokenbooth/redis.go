@@ -1,63 +1,206 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/logging"
 )
 
-// redisStatus watches the configured Redis.
+const (
+	probeTimeout  = time.Second            // of one probe; it can afford more than a request
+	probeInterval = 5 * time.Second        // while Redis answers
+	probeHaste    = 250 * time.Millisecond // while it does not
+	policyProbes  = 12                     // so many probes share one check of the maxmemory-policy
+)
+
+// redisStatus watches the configured Redis, and keeps the breaker that stands
+// before every call to it.
 type redisStatus struct {
-	client redis.UniversalClient // nil: none is configured
-	status atomic.Value          // string
+	client  redis.UniversalClient // nil: none is configured
+	breaker *breaker
+	log     *slog.Logger
+	problem atomic.Value // string: what the last probe found; "" if it was good
+	policy  atomic.Value // string: the maxmemory-policy; "" until it was asked
+
+	// Only ready and then run use these.
+	asked     bool
+	policyDue int // probes until the policy is checked again
 }
 
 // newRedisStatus does not connect yet. An empty URL means that there is none.
-func newRedisStatus(url string) (*redisStatus, error) {
-	r := &redisStatus{}
-	if url == "" {
-		r.status.Store("not configured")
+func newRedisStatus(c *Config, log *slog.Logger) (*redisStatus, error) {
+	r := &redisStatus{log: log, breaker: newBreaker(log)}
+	r.problem.Store("not asked yet")
+	r.policy.Store("")
+	if c.Redis.URL == "" {
 		return r, nil
 	}
-	options, err := redis.ParseURL(url)
-	if err != nil { // not shown: it may hold the URL's password
-		return nil, errors.New("redis.url is not understood: write redis://user:password@host:6379/0, or rediss:// with TLS")
+	client, err := newRedisClient(c)
+	if err != nil {
+		return nil, err
 	}
-	logging.Disable() // the library writes lines of its own to standard error; its errors come back anyway
-	options.DialTimeout, options.ReadTimeout = time.Second, time.Second
-	options.MaxRetries, options.DialerRetries = -1, 1
-	options.ContextTimeoutEnabled = true
-	r.client = redis.NewClient(options)
-	r.status.Store("not asked yet")
+	client.AddHook(r.breaker)
+	r.client = client
 	return r, nil
 }
 
-func (r *redisStatus) text() string { return r.status.Load().(string) }
-
-// ping asks once. The error is not shown: it may hold the address's password.
-func (r *redisStatus) ping(ctx context.Context) bool {
-	ok := r.client.Ping(ctx).Err() == nil
-	r.status.Store(word(ok, "does not answer"))
-	return ok
+// text is the state for /readyz.
+func (r *redisStatus) text() string {
+	problem := r.problem.Load().(string)
+	switch {
+	case r.client == nil:
+		return "not configured"
+	case problem != "":
+		return problem
+	case r.breaker.open.Load(): // requests have noticed before the probes, or one probe was good
+		return "does not answer"
+	case r.evicts():
+		return "evicts keys: its maxmemory-policy is " + r.policy.Load().(string) + ", not " + noEviction
+	}
+	return "ok"
 }
 
+// ready asks for the first time. A Redis that is away is no error, since it is not
+// needed; one that does not fit is: it would go unnoticed until it does harm.
+func (r *redisStatus) ready(ctx context.Context) error {
+	if r.client == nil {
+		return nil
+	}
+	err := r.insist(ctx)
+	if mistake := cmp.Or(r.wrongForm(ctx, err), redisMistake(err)); mistake != nil {
+		return mistake
+	}
+	r.learn(ctx, err)
+	if r.evicts() {
+		return policyMistake(r.policy.Load().(string))
+	}
+	return nil
+}
+
+// insist probes until there is an answer, though not for long: on a busy machine one
+// that is a little late would hide for now that Redis does not fit.
+func (r *redisStatus) insist(ctx context.Context) (err error) {
+	for range breakerFailures {
+		if err = r.probe(ctx); err == nil || redisMistake(err) != nil {
+			break
+		}
+	}
+	return err
+}
+
+// run asks until ctx ends, in haste while Redis is away.
 func (r *redisStatus) run(ctx context.Context) {
 	if r.client == nil {
 		return
 	}
-	defer func() { _ = r.client.Close() }()
-	tick := time.NewTicker(5 * time.Second)
-	defer tick.Stop()
-	for {
-		r.ping(ctx)
+	defer r.close()
+	for ctx.Err() == nil {
+		r.learn(ctx, r.probe(ctx))
 		select {
-		case <-tick.C:
+		case <-time.After(r.pause()):
+		case <-r.breaker.tripped: // just now, so a probe at once would say little
+			wait(ctx, probeHaste)
 		case <-ctx.Done():
-			return
 		}
 	}
 }
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+func (r *redisStatus) close() {
+	if r.client != nil {
+		_ = r.client.Close() // it may be closed already
+	}
+}
+
+func (r *redisStatus) pause() time.Duration {
+	if r.problem.Load().(string) != "" || r.breaker.open.Load() {
+		return probeHaste
+	}
+	return probeInterval
+}
+
+// learn passes on what a probe found.
+func (r *redisStatus) learn(ctx context.Context, err error) {
+	if err != nil && ctx.Err() != nil {
+		return // it is us who leave
+	}
+	if err != nil && !r.asked {
+		r.breaker.trip(err) // requests need not find out
+	}
+	r.asked = true
+	r.breaker.probed(err)
+	r.problem.Store(problemOf(err))
+	switch r.policyDue--; {
+	case err != nil:
+		r.policyDue = 0 // it may come back as another one
+	case r.policyDue < 0:
+		r.checkPolicy(ctx)
+	}
+}
+
+func problemOf(err error) string {
+	var reply redis.Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &reply):
+		return "does not work: " + redisReason(err)
+	}
+	return "does not answer"
+}
+
+// probeScript does what requests do: a Redis that answers PING may still be a
+// replica, have no memory, or not permit scripts.
+var probeScript = redis.NewScript(`return redis.call("SET", KEYS[1], redis.call("TIME")[1], "PX", 60000)`)
+
+// probe asks every master past the breaker, and one to write.
+func (r *redisStatus) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(passing(ctx), probeTimeout)
+	defer cancel()
+	if err := r.onMasters(ctx, func(ctx context.Context, client *redis.Client) error { return client.Ping(ctx).Err() }); err != nil {
+		return err
+	}
+	return probeScript.Run(ctx, r.client, []string{"tokenbooth:probe"}).Err()
+}
+
+// onMasters runs f on every master, in a cluster at the same time.
+func (r *redisStatus) onMasters(ctx context.Context, f func(context.Context, *redis.Client) error) error {
+	if cluster, ok := r.client.(*redis.ClusterClient); ok {
+		return cluster.ForEachMaster(ctx, f)
+	}
+	return f(ctx, r.client.(*redis.Client))
+}
+
+// wrongForm recognises a server that is not what redis.url takes it for. HELLO is
+// open to every user; a server without it is asked no further.
+func (r *redisStatus) wrongForm(ctx context.Context, probed error) error {
+	client, ok := r.client.(*redis.Client)
+	if !ok || probed != nil && !isReply(probed) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(passing(ctx), probeTimeout)
+	defer cancel()
+	hello := redis.NewMapStringInterfaceCmd(ctx, "hello")
+	_ = client.Process(ctx, hello)
+	switch hello.Val()["mode"] {
+	case "sentinel":
+		return errSentinel
+	case "cluster":
+		return errOneOfCluster
+	}
+	return nil
+}
+
+// outages is how often the breaker has opened.
+func (r *redisStatus) outages() uint64 { return r.breaker.times.Load() }

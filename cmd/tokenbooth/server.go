@@ -41,6 +41,10 @@ type server struct {
 	ring      *signing.Ring
 	follower  *change.Follower
 	directory *keys.Directory
+	rules     *policy.Rulebook
+	quotas    *quota.Book
+	counters  *quota.Counters
+	limiter   *quota.Limiter
 	usage     *keys.UsageWriter
 	exchanges *audit.Writer
 	webhook   *webhook.Sender // runs only with a URL
@@ -66,12 +70,17 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 	s.follower.Holds = s.ring.Holds
 	b.manager.Hurry = s.follower.Hurry
 	var err error
-	if s.redis, err = newRedisStatus(b.config.Redis.URL); err != nil {
+	if s.redis, err = newRedisStatus(b.config, log); err != nil {
 		return nil, err
 	}
 	if s.directory, err = keys.NewDirectory(b.db.Reader(), s.follower.Held, b.config.Keys.CacheSize); err != nil {
 		return nil, err
 	}
+	if err := s.redis.ready(ctx); err != nil {
+		s.redis.close()
+		return nil, err
+	}
+	s.newLimits()
 	s.usage = keys.NewUsageWriter(b.db.Writer(), usageInterval, log)
 	s.exchanges = audit.NewWriter(b.db, audit.WriterOptions{Strict: b.config.Audit.Strict, Log: log, Owners: keys.Owners})
 	if s.webhook, err = newWebhook(b, log); err != nil {
@@ -82,7 +91,7 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 		return nil, err
 	}
 	// Last, since from here on changes wait for this replica. It loads the ring.
-	s.follower.OnChange = []func(context.Context, change.Batch) error{s.directory.Forget, s.ring.Follow}
+	s.follower.OnChange = []func(context.Context, change.Batch) error{s.rules.Follow, s.quotas.Follow, s.directory.Forget, s.ring.Follow}
 	return s, s.follower.Start(ctx)
 }
 
@@ -94,8 +103,12 @@ func (s *server) mount() error {
 		Peppers:   s.peppers,
 		Directory: s.directory,
 		Usage:     s.usage,
-		Failures:  quota.NewFailures(quota.PerMinute(failures.PerMinute, failures.Burst)),
+		Failures: quota.NewFailures(
+			quota.PerMinute(failures.PerMinute, failures.Burst), quota.PerMinute(failures.KeyPerMinute, failures.KeyBurst)),
+		Uses:      s.db.Writer(),
 		Exchanges: s.exchanges,
+		Rules:     s.rules,
+		Quota:     s.limiter,
 	}, s.policy, s.ring)
 	verifiers, err := s.verifiers()
 	if err != nil {
@@ -166,7 +179,7 @@ func (s *server) publicKey(_ context.Context, kid string) (bearer.Key, error) {
 func (s *server) run(ctx context.Context, public, ops net.Listener) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	loops := []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.rotate, s.record}
+	loops := []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.rotate, s.record, s.count}
 	if s.config.Webhook.URL != "" {
 		loops = append(loops, s.webhook.Run)
 	}

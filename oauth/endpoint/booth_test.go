@@ -118,7 +118,9 @@ func (b *booth) start(o options, timing change.Timing) {
 	b.check(b.ring.Load(ctx))
 	follower := &change.Follower{Database: b.db, Timing: timing, Log: log}
 	b.directory = must(keys.NewDirectory(b.db.Reader(), follower.Held, 1000))
-	follower.OnChange = []func(context.Context, change.Batch) error{b.directory.Forget}
+	limits := quota.NewBook(b.db.Reader(), follower.Held, log)
+	rulebook := policy.NewRulebook(b.db.Reader(), follower.Held, log)
+	follower.OnChange = []func(context.Context, change.Batch) error{b.directory.Forget, limits.Follow, rulebook.Follow}
 	b.check(follower.Start(ctx))
 	if !o.idle {
 		running, stop := context.WithCancel(context.Background())
@@ -132,7 +134,9 @@ func (b *booth) start(o options, timing change.Timing) {
 	a := &grant.Authenticator{
 		Format: b.format, Peppers: b.manager.Peppers, Directory: b.directory,
 		Usage:    keys.NewUsageWriter(b.db.Writer(), time.Second, log),
-		Failures: quota.NewFailures(o.failures), Now: o.now,
+		Failures: quota.NewFailures(o.failures, quota.Rate{Burst: 1 << 30, Interval: time.Nanosecond}), Now: o.now,
+		Uses: b.db.Writer(), Rules: rulebook,
+		Quota:     quota.NewLimiter(quota.Options{Limits: limits.Limits, Source: quota.NewMemory(o.now), Now: o.now, Log: log}),
 		Exchanges: audit.NewWriter(b.db, audit.WriterOptions{Log: log}),
 	}
 	trusts := func(ctx context.Context, kid string) (bearer.Key, error) {

@@ -29,6 +29,9 @@ func (b *booth) checkExplained(a answer) {
 	if problem {
 		address, _ = members["type"].(string)
 	}
+	if code, _ := members["code"].(string); address == oauth.QuotaType { // a registered type, whose page is not ours
+		address = oauth.Topic(code).URI(b.issuer)
+	}
 	path, ours := strings.CutPrefix(address, "https://login.example.com/")
 	recorder := httptest.NewRecorder()
 	b.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/"+path, nil))

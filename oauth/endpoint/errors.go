@@ -6,7 +6,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
 )
 
@@ -26,6 +25,6 @@ func (h *Handler) refuse(c echo.Context, err error) error {
 	if wire.Status == http.StatusUnauthorized {
 		header.Set(echo.HeaderWWWAuthenticate, `Basic realm="tokenbooth", charset="UTF-8"`)
 	}
-	oauth.SetRetryAfter(header, wire.RetryAfter)
+	wire.SetLimits(header)
 	return writeJSON(c, wire.Status, wire)
 }

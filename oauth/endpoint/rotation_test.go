@@ -107,7 +107,7 @@ func (f *fleet) start(ctx context.Context, db change.Database) *replica {
 	r.follower.Holds, r.follower.OnChange = ring.Holds, []func(context.Context, change.Batch) error{directory.Forget, ring.Follow}
 	r.issuer = grant.NewIssuer(issuer, &grant.Authenticator{
 		Format: f.manager.Format, Peppers: f.manager.Peppers, Directory: directory,
-		Usage: keys.NewUsageWriter(f.db.Writer(), time.Hour, log), Failures: quota.NewFailures(quota.PerMinute(1, 1)),
+		Usage: keys.NewUsageWriter(f.db.Writer(), time.Hour, log), Failures: quota.NewFailures(quota.PerMinute(1, 1), quota.PerMinute(1, 1)),
 	}, f.manager.Policy, ring)
 	h := &endpoint.Handler{
 		Issuer: issuer, Grant: r.issuer, Policy: f.manager.Policy, Ring: ring, Log: log,

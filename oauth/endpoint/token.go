@@ -21,6 +21,7 @@ func (h *Handler) token(c echo.Context) error {
 	if err != nil {
 		return h.refuse(c, err)
 	}
+	oauth.SetRateLimit(header, token.Client.Quota.Policy(), token.Client.Quota.State())
 	h.Note(c, slog.String("client_id", string(token.Client.ID)), slog.String("workspace_id", string(token.Client.WorkspaceID)))
 	return writeJSON(c, http.StatusOK, tokenResponse(token))
 }

@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/policy/quota"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/audit"
@@ -29,18 +33,24 @@ type Origin struct {
 // Client is a key that has proven itself and may be used now.
 type Client struct {
 	*keys.Record
-	SecretID string    // the secret that was presented
-	At       time.Time // when that was decided
+	Bounds   policy.Bounds  // that apply to it
+	Quota    quota.Decision // what is left after this use; see Direct and Issue
+	SecretID string         // the secret that was presented
+	At       time.Time      // when that was decided
 }
 
-// Authenticator recognises keys. All fields are required, but Exchanges and Now.
+// Authenticator recognises keys. All fields are required, but Exchanges and those
+// below it.
 type Authenticator struct {
 	Format    *keys.Format
 	Peppers   keys.Peppers
 	Directory *keys.Directory
 	Usage     *keys.UsageWriter
 	Failures  *quota.Failures
+	Uses      sqlx.ExtContext  // where uses of keys are counted that may be used so often only
 	Exchanges *audit.Writer    // nil: nothing is recorded
+	Rules     *policy.Rulebook // nil: policy.Unbounded
+	Quota     *quota.Limiter   // nil: no limits
 	Now       func() time.Time // zero: time.Now
 }
 
@@ -52,7 +62,8 @@ func (a *Authenticator) now() time.Time {
 }
 
 // Authenticate recognises a key by its ID and secret, or by the secret alone,
-// and checks that it may be used now from there. It records nothing: see Direct.
+// and checks that it may be used now from there. It spends nothing of the quota
+// and records nothing: see Direct.
 //
 // It returns ErrCredentials or wraps keys.ErrMalformedSecret when the secret is
 // not right, a *TooManyFailuresError instead when that source has failed too
@@ -63,7 +74,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, c Credentials, from Or
 	if err != nil {
 		return nil, err
 	}
-	return &Client{Record: known.record, SecretID: known.secret.ID, At: known.at}, nil
+	return known.client(), nil
 }
 
 // attempt is what is known of a key that somebody tries to use, whether they may
@@ -73,6 +84,12 @@ type attempt struct {
 	named  keys.ID           // of no record: the ID that came, if it is genuine
 	secret keys.StoredSecret // zero: the secret that was presented is not right
 	at     time.Time         // when that was decided
+	bounds policy.Bounds     // of the workspace, once the key was admitted
+	spent  quota.Decision    // of the quota
+}
+
+func (k attempt) client() *Client {
+	return &Client{Record: k.record, Bounds: k.bounds, Quota: k.spent, SecretID: k.secret.ID, At: k.at}
 }
 
 // authenticate is Authenticate that also tells of whom it has refused.
@@ -89,18 +106,28 @@ func (a *Authenticator) authenticate(ctx context.Context, c Credentials, from Or
 	if errors.Is(err, ErrCredentials) || errors.Is(err, keys.ErrMalformedSecret) {
 		// The secret was checked first: the budget can only turn one refusal
 		// into another, so a flood of failures locks nobody out.
-		if wait := a.Failures.Spend(from.Address, now); wait > 0 {
+		if wait := a.Failures.Spend(from.Address, presentedID(c), now); wait > 0 {
 			return known, &TooManyFailuresError{RetryAfter: wait, Cause: err}
 		}
 	}
 	if err != nil {
 		return known, err
 	}
-	if err := admit(record, stored, from, now); err != nil {
-		a.Usage.Failed(record.ID, workspace.At(now))
-		return known, err
+	if err = admit(record, stored, from, now); err == nil {
+		known.bounds, err = a.bounds(ctx, record, now)
 	}
-	return known, nil
+	if err != nil {
+		a.Usage.Failed(record.ID, workspace.At(now))
+	}
+	return known, err
+}
+
+// presentedID is which key somebody says it is, as it came.
+func presentedID(c Credentials) string {
+	if c.ID != "" {
+		return c.ID
+	}
+	return c.Secret[:strings.LastIndexByte(c.Secret, '_')+1] // a secret names its key before its last part
 }
 
 // recognise finds the key whose secret this is. For the format alone it looks

@@ -69,9 +69,14 @@ func newBooth(t *testing.T) *booth {
 	b.Issuer = grant.NewIssuer(issuerName, &grant.Authenticator{
 		Format: format, Peppers: peppers, Directory: directory,
 		Usage:     keys.NewUsageWriter(b.db.Writer(), time.Hour, slog.New(slog.DiscardHandler)),
-		Failures:  quota.NewFailures(quota.PerMinute(1, budget)),
+		Failures:  quota.NewFailures(quota.PerMinute(1, budget), quota.PerMinute(1, 1000)),
+		Uses:      b.db.Writer(),
 		Exchanges: audit.NewWriter(b.db, audit.WriterOptions{}),
-		Now:       b.now,
+		Rules:     policy.NewRulebook(b.db.Reader(), never, slog.New(slog.DiscardHandler)),
+		Quota: quota.NewLimiter(quota.Options{
+			Limits: quota.NewBook(b.db.Reader(), never, slog.New(slog.DiscardHandler)).Limits, Source: quota.NewMemory(b.now), Now: b.now, Log: slog.New(slog.DiscardHandler),
+		}),
+		Now: b.now,
 	}, p, b.ring)
 	b.ws = must(b.manager.CreateWorkspace(t.Context(), operator, "Acme", ""))(t)
 	b.sa = must(b.manager.CreateServiceAccount(t.Context(), operator, b.ws.ID, manage.NewServiceAccount{Name: "ci", Role: "editor"}))(t)
@@ -132,6 +137,9 @@ func (b *booth) authenticate(t *testing.T, c grant.Credentials, from grant.Origi
 	}
 	return err
 }
+
+// never is a lease that is not held: what is asked for is read from the database.
+func never() bool { return false }
 
 func must[T any](value T, err error) func(t *testing.T) T {
 	return func(t *testing.T) T {

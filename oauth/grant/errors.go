@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/policy/quota"
 )
 
 // ErrCredentials means that the key ID is unknown or the secret is wrong. Which of the two
@@ -36,6 +38,9 @@ const (
 	Suspended Reason = "workspace_suspended"
 	Deleted   Reason = "workspace_deleted"
 	Address   Reason = "address"
+	Policy    Reason = "policy"
+	Idle      Reason = "idle"
+	UsedUp    Reason = "uses_exhausted"
 )
 
 // Error makes it an error; the text is fit for a log line.
@@ -57,11 +62,21 @@ func (e *TooManyFailuresError) Error() string {
 	return fmt.Sprintf("too many failures, retry after %s: %v", e.RetryAfter, e.Cause)
 }
 
+// QuotaError refuses an exchange of a right secret, because the quota of its
+// workspace or key is spent.
+type QuotaError struct{ quota.Decision }
+
+// Error makes it an error; the text is fit for a log line.
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("quota exceeded (%s), retry after %s", strings.Join(e.Violated, ", "), e.Wait)
+}
+
 // Outcome classifies the result of an exchange for metrics and logs: one of a
 // small fixed set of words.
 func Outcome(err error) string {
 	var refused *RefusedError
 	var failures *TooManyFailuresError
+	var over *QuotaError
 	var malformed *oauth.Error
 	switch {
 	case err == nil:
@@ -74,6 +89,8 @@ func Outcome(err error) string {
 		return string(refused.Reason)
 	case errors.As(err, &failures):
 		return "too_many_failures"
+	case errors.As(err, &over):
+		return "quota_exceeded"
 	case errors.Is(err, ErrCredentials):
 		return "wrong_credentials"
 	case errors.Is(err, keys.ErrMalformedSecret):

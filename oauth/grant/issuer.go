@@ -50,9 +50,10 @@ func NewIssuer(name string, a *Authenticator, p *policy.Policy, ring *signing.Ri
 	return i
 }
 
-// Issue exchanges a key for a token: authenticate, decide, sign, record.
+// Issue exchanges a key for a token: authenticate, decide, spend, sign, record.
 //
-// Besides the errors of Authenticate it returns what policy.Decide refuses, and
+// Besides the errors of Authenticate it returns what policy.Decide refuses, a
+// *QuotaError, a *RefusedError when the uses of the key are used up, and
 // signing.ErrNoKey. When the record is strict and cannot be written, there is
 // neither a token nor a refusal: the error wraps keys.ErrUnavailable.
 func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
@@ -60,7 +61,7 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 	var token *Token
 	var issued exchange
 	if err == nil {
-		token, issued, err = i.issue(ctx, r, Client{Record: known.record, SecretID: known.secret.ID, At: known.at})
+		token, issued, err = i.issue(ctx, r, *known.client())
 	}
 	if failed := i.record(ctx, known.tokenUse(r.Origin, issued, err)); failed != nil {
 		return nil, failed
@@ -72,16 +73,21 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 	return token, nil
 }
 
-// issue decides and signs for a client that has proven itself.
+// issue decides, spends and signs for a client that has proven itself.
 func (i *Issuer) issue(ctx context.Context, r Request, client Client) (*Token, exchange, error) {
-	granted, err := i.policy.Decide(client.Record, r.Request, client.At)
+	granted, err := i.policy.Decide(&client.Bounds, client.Record, r.Request, client.At)
 	if err != nil {
+		i.Usage.Failed(client.ID, workspace.At(client.At))
+		return nil, exchange{}, err
+	}
+	if client.Quota, err = i.spend(ctx, client.Record); err != nil {
 		i.Usage.Failed(client.ID, workspace.At(client.At))
 		return nil, exchange{}, err
 	}
 	e := exchange{client: &client, secret: r.Secret, grant: granted, jti: workspace.Unique()}
 	signed, err := i.run(ctx, e)
 	if err != nil {
+		i.refund(ctx, client.Record)
 		return nil, exchange{}, err
 	}
 	return &Token{AccessToken: signed, ExpiresIn: granted.TTL, Scope: granted.Scope, KeyExpiresAt: client.ExpiresAt, Client: &client}, e, nil

@@ -14,17 +14,20 @@ import (
 )
 
 // Direct authenticates a raw key that is used in place of a token at our own API:
-// like Authenticate, but it notes and records the use. When the record is strict
+// like Authenticate, but it spends, notes and records the use. When the record is strict
 // and cannot be written, the error wraps keys.ErrUnavailable.
 func (a *Authenticator) Direct(ctx context.Context, c Credentials, from Origin) (*Client, error) {
 	known, err := a.authenticate(ctx, c, from)
+	if err == nil {
+		known.spent, err = a.spend(ctx, known.record)
+	}
 	if failed := a.record(ctx, known.use(from, audit.KeyUse, audit.KeyRefuse, err)); failed != nil {
 		return nil, failed
 	}
 	if err != nil {
 		return nil, err
 	}
-	client := &Client{Record: known.record, SecretID: known.secret.ID, At: known.at}
+	client := known.client()
 	a.used(client, from)
 	return client, nil
 }
@@ -71,7 +74,7 @@ func (k attempt) use(from Origin, allowed, refused string, err error) audit.Exch
 	e := audit.Exchange{
 		At: workspace.At(k.at), Action: allowed, Outcome: Outcome(err), SecretID: k.secret.ID,
 		Address: from.Address.String(), Agent: from.Agent, RequestID: from.RequestID,
-		Unproven: k.secret.ID == "",
+		Fold: k.secret.ID == "" || (err != nil && errors.As(err, new(*QuotaError))),
 	}
 	if err != nil {
 		e.Action = refused

@@ -21,9 +21,12 @@ func WireError(err error) *oauth.Error {
 	var wire *oauth.Error
 	var refused *RefusedError
 	var failures *TooManyFailuresError
+	var over *QuotaError
 	switch {
 	case errors.As(err, &wire):
 		return wire
+	case errors.As(err, &over):
+		return overQuota(over)
 	case errors.As(err, &refused):
 		return invalidClient(refusals[refused.Reason], "%s", refused.Text)
 	case errors.As(err, &failures):
@@ -56,6 +59,25 @@ var refusals = map[Reason]oauth.Topic{
 	Suspended: oauth.TopicWorkspaceSuspended,
 	Deleted:   oauth.TopicWorkspaceDeleted,
 	Address:   oauth.TopicAddressNotAllowed,
+	Policy:    oauth.TopicBlockedByPolicy,
+	Idle:      oauth.TopicKeyIdle,
+	UsedUp:    oauth.TopicUsesExhausted,
+}
+
+// overQuota names the limits in people's words.
+func overQuota(e *QuotaError) *oauth.Error {
+	words := map[string]string{
+		"minute": "exchanges a minute of the workspace", "key": "exchanges a minute of this API key",
+		"day": "exchanges of the workspace today", "month": "exchanges of the workspace this month",
+	}
+	var limits []string
+	for _, name := range e.Violated {
+		limits = append(limits, words[name])
+	}
+	wire := oauth.Errorf(oauth.QuotaExceeded, "The credentials are right, but their quota is spent: %s (times are UTC). Keep a token until it expires, and try again after Retry-After.", strings.Join(limits, ", "))
+	wire.Status, wire.RetryAfter, wire.Violated = http.StatusTooManyRequests, e.Wait, e.Violated
+	wire.RateLimitPolicy, wire.RateLimit = e.Policy(), e.State()
+	return wire
 }
 
 // invalidClient refuses credentials that were looked at: why is in the topic.

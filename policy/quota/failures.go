@@ -1,55 +1,93 @@
 package quota
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
 )
 
-// maxSources bounds the memory of Failures.
+// maxSources bounds the memory of each budget in Failures.
 const maxSources = 65_536
 
-// Failures is a budget of failed authentications per source address (per /64 in
-// IPv6). It exists for the cost of failures, not for secrecy: secrets of 256
-// bits cannot be guessed. So a right secret never asks it, nobody can be locked
-// out, and the key that was aimed at plays no part.
+// Failures are two budgets of failed authentications: one per source address (per
+// /64 in IPv6), and a smaller one per key that is presented from it, so that one
+// client with a wrong secret slows down before the address does behind which
+// others are. They exist for the cost of failures, not for secrecy: secrets of 256
+// bits cannot be guessed. So a right secret never asks them and nobody can be
+// locked out. What is presented counts as a text: an invented key and a genuine
+// one are treated alike.
 type Failures struct {
-	rate Rate
+	seed maphash.Seed
 
 	mu      sync.Mutex
-	sources map[netip.Addr]time.Time // theoretical arrival times
+	sources budget[netip.Addr]
+	pairs   budget[uint64] // by the hash of both: texts of any length are not kept
 }
 
-// NewFailures makes a budget.
-func NewFailures(rate Rate) *Failures {
-	return &Failures{rate: rate, sources: map[netip.Addr]time.Time{}}
+// NewFailures makes the budgets of a source, and of a presented key from it.
+func NewFailures(source, pair Rate) *Failures {
+	return &Failures{
+		seed:    maphash.MakeSeed(),
+		sources: budget[netip.Addr]{source, map[netip.Addr]time.Time{}},
+		pairs:   budget[uint64]{pair, map[uint64]time.Time{}},
+	}
 }
 
-// Spend counts one failure from an address. When the budget is spent it returns
-// how long until another failure would be answered normally.
-func (f *Failures) Spend(address netip.Addr, now time.Time) (wait time.Duration) {
+// Spend counts one failure from an address. presented is the client_id as it came,
+// whatever it is; empty: only the address counts. When a budget is spent it
+// returns how long until another such failure would be answered normally.
+func (f *Failures) Spend(address netip.Addr, presented string, now time.Time) (wait time.Duration) {
 	source := network(address)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	stored, known := f.sources[source]
-	if !known && len(f.sources) >= maxSources {
-		f.sweep(now)
+	wait = f.sources.spend(source, now)
+	pair := f.pair(source, presented)
+	// Who is over the budget of its address cannot crowd out the pairs of others
+	// by inventing new ones.
+	if presented == "" || wait > 0 && f.pairs.arrivals[pair].IsZero() {
+		return wait
 	}
-	f.sources[source], wait = f.rate.Spend(stored, now)
+	return max(wait, f.pairs.spend(pair, now))
+}
+
+// pair names a source and a text. Nobody outside can find two with the same hash,
+// for the seed is this process's own.
+func (f *Failures) pair(source netip.Addr, presented string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(f.seed)
+	address := source.As16()
+	_, _ = h.Write(address[:]) // never fails; as in IPv6, so that the text begins at one place
+	_, _ = h.WriteString(presented)
+	return h.Sum64()
+}
+
+// budget is one rate for each of many subjects.
+type budget[K comparable] struct {
+	rate     Rate
+	arrivals map[K]time.Time // theoretical arrival times
+}
+
+func (b *budget[K]) spend(subject K, now time.Time) (wait time.Duration) {
+	stored, known := b.arrivals[subject]
+	if !known && len(b.arrivals) >= maxSources {
+		b.sweep(now)
+	}
+	b.arrivals[subject], wait = b.rate.Spend(stored, now)
 	return wait
 }
 
-// sweep forgets sources whose budget is whole again, and if that frees little,
+// sweep forgets subjects whose budget is whole again, and if that frees little,
 // everything: a flood from that many addresses is past what a budget per address
 // can do.
-func (f *Failures) sweep(now time.Time) {
-	for source, arrival := range f.sources {
+func (b *budget[K]) sweep(now time.Time) {
+	for subject, arrival := range b.arrivals {
 		if !arrival.After(now) {
-			delete(f.sources, source)
+			delete(b.arrivals, subject)
 		}
 	}
-	if len(f.sources) > maxSources*3/4 {
-		clear(f.sources)
+	if len(b.arrivals) > maxSources*3/4 {
+		clear(b.arrivals)
 	}
 }
 

@@ -127,11 +127,15 @@ type Key struct {
 	UserID           string     `json:"user_id,omitempty"`
 	Name             string     `json:"name"`
 	Description      string     `json:"description"`
-	Status           string     `json:"status"` // active, expiring, expired or revoked
-	Scopes           []string   `json:"scopes"` // null: whatever its owner holds
+	Status           string     `json:"status"`  // active, expiring, expired or revoked
+	Blocked          []string   `json:"blocked"` // what refuses it now although it has not ended: rules of policy, or max_uses
+	Scopes           []string   `json:"scopes"`  // null: whatever its owner holds
 	Audiences        []string   `json:"audiences"`
 	AllowedCIDRs     []string   `json:"allowed_cidrs"`
-	TokenTTL         *int64     `json:"token_ttl_seconds"` // null: the default
+	TokenTTL         *int64     `json:"token_ttl_seconds"`    // null: the default
+	PerMinute        *int64     `json:"exchanges_per_minute"` // null: no limit of its own
+	MaxUses          *int64     `json:"max_uses"`             // null: any number
+	Uses             int64      `json:"uses"`                 // counted only while there is a MaxUses
 	CreatedAt        time.Time  `json:"created_at"`
 	CreatedBy        string     `json:"created_by"`
 	UpdatedAt        time.Time  `json:"updated_at"`
@@ -172,6 +176,8 @@ type NewKey struct {
 	Audiences      []string `json:"audiences,omitempty"`
 	AllowedCIDRs   []string `json:"allowed_cidrs,omitempty"`
 	TokenTTL       *int64   `json:"token_ttl_seconds,omitempty"`
+	PerMinute      *int64   `json:"exchanges_per_minute,omitempty"`
+	MaxUses        *int64   `json:"max_uses,omitempty"`
 	ExpiresAt      *Expiry  `json:"expires_at,omitempty"` // nil: what policy says
 }
 
@@ -183,6 +189,8 @@ type KeyChange struct {
 	Audiences    *[]string           `json:"audiences,omitempty"`
 	AllowedCIDRs *[]string           `json:"allowed_cidrs,omitempty"`
 	TokenTTL     *Nullable[int64]    `json:"token_ttl_seconds,omitempty"`
+	PerMinute    *Nullable[int64]    `json:"exchanges_per_minute,omitempty"`
+	MaxUses      *Nullable[int64]    `json:"max_uses,omitempty"`
 	ExpiresAt    *Expiry             `json:"expires_at,omitempty"`
 }
 

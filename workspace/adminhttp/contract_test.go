@@ -211,8 +211,8 @@ func TestContractFindsFaults(t *testing.T) {
 		many    = "/api/v1/workspaces"
 		good    = `{"id":"ws_06ehk2t9f3m7r1v5x8z0c4n6yb","slug":"acme","name":"Acme","suspended":false,"suspended_at":null,"created_at":"2026-03-02T09:30:00Z","updated_at":"2026-03-02T09:30:00.000001Z"}`
 		problem = `{"type":"https://login.example.com/docs/errors/not_found","title":"Not found","status":404,"detail":"x","code":"not_found","request_id":"req_1","success":false,"error":"x"}`
-		keyHead = `{"client_id":"tbk_06ehm7d3y6r2k8s4v0p9x5t1zc","workspace_id":"ws_06ehk2t9f3m7r1v5x8z0c4n6yb","service_account_id":"sa_06ehm6z8p4c1w9t5n7k3r2d0ya","name":"ci","description":"","status":"active",`
-		keyTail = `"audiences":[],"allowed_cidrs":[],"token_ttl_seconds":null,"created_at":"2026-03-02T09:30:00Z","created_by":"operator:root","updated_at":"2026-03-02T09:30:00Z","expires_at":null,"revoked_at":null,"revoked_reason":"","last_used_at":null,"last_failed_at":null,"secrets":[]}`
+		keyHead = `{"client_id":"tbk_06ehm7d3y6r2k8s4v0p9x5t1zc","workspace_id":"ws_06ehk2t9f3m7r1v5x8z0c4n6yb","service_account_id":"sa_06ehm6z8p4c1w9t5n7k3r2d0ya","name":"ci","description":"","status":"active","blocked":[],`
+		keyTail = `"audiences":[],"allowed_cidrs":[],"token_ttl_seconds":null,"exchanges_per_minute":null,"max_uses":null,"uses":0,"created_at":"2026-03-02T09:30:00Z","created_by":"operator:root","updated_at":"2026-03-02T09:30:00Z","expires_at":null,"revoked_at":null,"revoked_reason":"","last_used_at":null,"last_failed_at":null,"secrets":[]}`
 		key     = keyHead + `"scopes":null,` + keyTail
 		keyPath = one + "/keys/tbk_06ehm7d3y6r2k8s4v0p9x5t1zc"
 	)

@@ -16,12 +16,7 @@ import (
 // exact names of their json tags. null leaves a field as it is, unless its type
 // reads null itself. Each mistake has a pointer to its member (RFC 6901).
 func setFields(members map[string]json.RawMessage, into any) (mistakes []oauth.FieldError) {
-	target := reflect.ValueOf(into).Elem()
-	fields := map[string]reflect.Value{}
-	for i := range target.NumField() {
-		name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ",")
-		fields[name] = target.Field(i)
-	}
+	fields := fieldsOf(into)
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		field, known := fields[name]
 		if !known {
@@ -33,6 +28,18 @@ func setFields(members map[string]json.RawMessage, into any) (mistakes []oauth.F
 		}
 	}
 	return mistakes
+}
+
+// fieldsOf are the fields of a struct, to which it gets a pointer, by their names in
+// JSON.
+func fieldsOf(of any) map[string]reflect.Value {
+	target := reflect.ValueOf(of).Elem()
+	fields := map[string]reflect.Value{}
+	for i := range target.NumField() {
+		name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ",")
+		fields[name] = target.Field(i)
+	}
+	return fields
 }
 
 // setField sets one field and says what is wrong with its value, if anything is.

@@ -13,6 +13,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/deploy/schema"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
+	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
@@ -26,8 +27,10 @@ var kinds = []struct {
 	{manage.ErrReused, oauth.TopicIdempotencyKeyReused},
 	{workspace.ErrLastOwner, oauth.TopicLastOwner},
 	{manage.ErrNotLive, oauth.TopicKeyNotLive},
+	{manage.ErrLimit, oauth.TopicLimitReached},
 	{workspace.ErrConflict, oauth.TopicConflict},
 	{workspace.ErrChanged, oauth.TopicPreconditionFailed},
+	{policy.ErrPolicy, oauth.TopicPolicyViolated},
 	{workspace.ErrInvalid, oauth.TopicValidationFailed},
 	{workspace.ErrForbidden, oauth.TopicInsufficientPermissions},
 }

@@ -89,9 +89,10 @@ func newHouse(tb testing.TB, db *schema.DB) *house {
 	log := slog.New(slog.NewJSONHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	follower := &change.Follower{Database: db, Timing: timing, Log: log}
 	directory := must(keys.NewDirectory(db.Reader(), follower.Held, 1000))
+	rulebook, limits := policy.NewRulebook(db.Reader(), follower.Held, log), quota.NewBook(db.Reader(), follower.Held, log)
 	ring := &signing.Ring{Reader: db.Reader(), Sealer: sealer, Timing: signing.DefaultTiming}
 	h.check(ring.Load(tb.Context()))
-	follower.OnChange = []func(context.Context, change.Batch) error{directory.Forget}
+	follower.OnChange = []func(context.Context, change.Batch) error{directory.Forget, rulebook.Follow, limits.Follow}
 	h.check(follower.Start(tb.Context()))
 	running, stop := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -99,9 +100,11 @@ func newHouse(tb testing.TB, db *schema.DB) *house {
 	tb.Cleanup(func() { stop(); group.Wait() })
 
 	h.exchanges = audit.NewWriter(db, audit.WriterOptions{Log: log, Owners: keys.Owners})
+	plenty := quota.Rate{Burst: 1 << 30, Interval: time.Nanosecond}
 	authenticator := &grant.Authenticator{
 		Format: format, Peppers: peppers, Directory: directory, Usage: keys.NewUsageWriter(db.Writer(), time.Hour, log),
-		Failures: quota.NewFailures(quota.Rate{Burst: 1 << 30, Interval: time.Nanosecond}), Exchanges: h.exchanges, Now: h.clock,
+		Failures: quota.NewFailures(plenty, plenty), Uses: db.Writer(), Exchanges: h.exchanges, Rules: rulebook,
+		Quota: quota.NewLimiter(quota.Options{Limits: limits.Limits, Source: quota.NewMemory(h.clock), Now: h.clock, Log: log}), Now: h.clock,
 	}
 	h.issuer = grant.NewIssuer(issuer, authenticator, rules, ring)
 	verifier := must(bearer.New(bearer.Config{Issuer: issuer, Audience: issuer, Now: h.clock, Keys: bearer.KeySetFunc(func(_ context.Context, kid string) (bearer.Key, error) {

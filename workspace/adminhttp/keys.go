@@ -17,8 +17,9 @@ func (r *request) wireKey(k keys.Listed) admin.Key {
 	wire := admin.Key{
 		ClientID: string(k.ID), WorkspaceID: string(k.WorkspaceID), ServiceAccountID: string(k.ServiceAccountID), UserID: string(k.UserID),
 		Name: k.Name, Description: k.Description, Status: string(k.Status(r.h.Manager.Time())), Audiences: append([]string{}, k.Audiences...), AllowedCIDRs: []string{},
-		CreatedAt: k.CreatedAt.Time, CreatedBy: who(k.CreatedBy), UpdatedAt: k.UpdatedAt.Time, ExpiresAt: orNull(k.ExpiresAt),
+		TokenTTL: unless0(int64(k.TokenTTL / time.Second)), CreatedAt: k.CreatedAt.Time, CreatedBy: who(k.CreatedBy), UpdatedAt: k.UpdatedAt.Time, ExpiresAt: orNull(k.ExpiresAt),
 		RevokedAt: orNull(k.RevokedAt), RevokedReason: k.RevokedReason, LastUsedAt: orNull(k.LastUsedAt), LastFailedAt: orNull(k.LastFailedAt),
+		PerMinute: unless0(k.PerMinute), MaxUses: unless0(k.MaxUses), Uses: k.Uses, Blocked: append([]string{}, k.Blocked...),
 		Secrets: []admin.Secret{},
 	}
 	if k.Scopes != nil {
@@ -26,10 +27,6 @@ func (r *request) wireKey(k keys.Listed) admin.Key {
 	}
 	for _, network := range k.AllowedCIDRs {
 		wire.AllowedCIDRs = append(wire.AllowedCIDRs, network.String())
-	}
-	if k.TokenTTL != 0 {
-		seconds := int64(k.TokenTTL / time.Second)
-		wire.TokenTTL = &seconds
 	}
 	for _, s := range k.Secrets {
 		wire.Secrets = append(wire.Secrets, admin.Secret{
@@ -171,6 +168,10 @@ func (r *request) newKey(foreign ...string) (admin.NewKey, manage.NewKey, error)
 	key.AllowedCIDRs, wrong = readNetworks(n.AllowedCIDRs)
 	mistakes = append(mistakes, wrong...)
 	key.TokenTTL, wrong = readTTL(n.TokenTTL)
+	mistakes = append(mistakes, wrong...)
+	key.PerMinute, wrong = readLimit("exchanges_per_minute", n.PerMinute, keys.MaxPerMinute)
+	mistakes = append(mistakes, wrong...)
+	key.MaxUses, wrong = readLimit("max_uses", n.MaxUses, keys.MaxMaxUses)
 	return n, key, invalid(append(mistakes, wrong...))
 }
 
@@ -181,14 +182,41 @@ func readNetworks(list []string) ([]netip.Prefix, []oauth.FieldError) {
 		if address, one := netip.ParseAddr(text); one == nil && address.Zone() == "" {
 			network, err = netip.PrefixFrom(address.Unmap(), address.Unmap().BitLen()), nil
 		}
-		if err != nil {
-			return nil, []oauth.FieldError{{
-				Pointer: fmt.Sprintf("/allowed_cidrs/%d", i), Detail: "allowed_cidrs has to be an array of networks such as 192.0.2.0/24 or 2001:db8::/32",
-			}}
+		wrong := "allowed_cidrs has to be an array of networks such as 192.0.2.0/24 or 2001:db8::/32"
+		if err == nil {
+			network, wrong = unmapped(network)
+		}
+		if wrong != "" {
+			return nil, []oauth.FieldError{{Pointer: fmt.Sprintf("/allowed_cidrs/%d", i), Detail: wrong}}
 		}
 		networks = append(networks, network.Masked())
 	}
 	return networks, nil
+}
+
+// unmapped is a network in the family of the addresses that come from it: an IPv4
+// one that was written as IPv6 would match nothing. It says what is wrong if there
+// is none.
+func unmapped(network netip.Prefix) (netip.Prefix, string) {
+	const mapped = 96 // bits before an IPv4 address in an IPv6 one
+	switch {
+	case !network.Addr().Is4In6():
+		return network, ""
+	case network.Bits() < mapped:
+		return network, "allowed_cidrs has " + network.String() + ", which holds all IPv4 addresses and more as IPv6 writes them: send 0.0.0.0/0 for IPv4"
+	}
+	return netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-mapped), ""
+}
+
+// readLimit reads a limit; null is none, which is 0 within.
+func readLimit(name string, n *int64, most int64) (int64, []oauth.FieldError) {
+	if n == nil {
+		return 0, nil
+	}
+	if *n < 1 || *n > most {
+		return 0, []oauth.FieldError{mistake(name, fmt.Sprintf("has to be 1 to %d, or null for no limit", most))}
+	}
+	return *n, nil
 }
 
 func readTTL(seconds *int64) (time.Duration, []oauth.FieldError) {
@@ -286,7 +314,20 @@ func updateKey(r *request) (answer, error) {
 		return answer{}, err
 	}
 	change := manage.KeyChange{Name: c.Name, Description: c.Description, Audiences: c.Audiences}
-	var mistakes []oauth.FieldError
+	if c.ExpiresAt != nil {
+		change.ExpiresAt = new(time.Time)
+		if c.ExpiresAt.Value != nil {
+			change.ExpiresAt = c.ExpiresAt.Value
+		}
+	}
+	if err := invalid(append(narrowing(c, &change), limiting(c, &change)...)); err != nil {
+		return answer{}, err
+	}
+	return r.showingKey(r.h.Manager.UpdateKey(r.ctx(), r.by, r.ws, r.keyID(), change))
+}
+
+// narrowing reads what a change says of scopes and networks.
+func narrowing(c admin.KeyChange, change *manage.KeyChange) (mistakes []oauth.FieldError) {
 	if c.Scopes != nil {
 		var scopes *oauth.Scope
 		if c.Scopes.Value != nil {
@@ -299,20 +340,30 @@ func updateKey(r *request) (answer, error) {
 		networks, wrong := readNetworks(*c.AllowedCIDRs)
 		change.AllowedCIDRs, mistakes = &networks, append(mistakes, wrong...)
 	}
+	return mistakes
+}
+
+// limiting reads what a change says of the key's limits.
+func limiting(c admin.KeyChange, change *manage.KeyChange) (mistakes []oauth.FieldError) {
 	if c.TokenTTL != nil {
 		ttl, wrong := readTTL(c.TokenTTL.Value)
-		change.TokenTTL, mistakes = &ttl, append(mistakes, wrong...)
+		change.TokenTTL, mistakes = &ttl, wrong
 	}
-	if c.ExpiresAt != nil {
-		change.ExpiresAt = new(time.Time)
-		if c.ExpiresAt.Value != nil {
-			change.ExpiresAt = c.ExpiresAt.Value
+	for _, limit := range []struct {
+		name string
+		to   *admin.Nullable[int64]
+		most int64
+		set  **int64
+	}{
+		{"exchanges_per_minute", c.PerMinute, keys.MaxPerMinute, &change.PerMinute},
+		{"max_uses", c.MaxUses, keys.MaxMaxUses, &change.MaxUses},
+	} {
+		if limit.to != nil {
+			n, wrong := readLimit(limit.name, limit.to.Value, limit.most)
+			*limit.set, mistakes = &n, append(mistakes, wrong...)
 		}
 	}
-	if err := invalid(mistakes); err != nil {
-		return answer{}, err
-	}
-	return r.showingKey(r.h.Manager.UpdateKey(r.ctx(), r.by, r.ws, r.keyID(), change))
+	return mistakes
 }
 
 func deleteKey(r *request) (answer, error) {

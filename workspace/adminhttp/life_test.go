@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	get, post, patch, remove = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+	get, post, put, patch, remove = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 )
 
 // on runs a test of the whole API on both databases.

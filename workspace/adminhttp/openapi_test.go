@@ -287,9 +287,16 @@ func checkProblem(t *testing.T, what, name, status string, value any) {
 		t.Errorf("%s: the example %s has the code %s", what, name, problem.Code)
 	case problem.Title != help.Title || problem.Status != help.Status || strconv.Itoa(help.Status) != status:
 		t.Errorf("%s: the example %s has the title %q and status %d; want %q and %d", what, name, problem.Title, problem.Status, help.Title, help.Status)
-	case problem.Type != problem.Code.URI("https://login.example.com") || problem.Error != problem.Detail || problem.Success:
+	case problem.Type != wantedType(problem) || problem.Error != problem.Detail || problem.Success:
 		t.Errorf("%s: the example %s does not agree with itself", what, name)
 	}
+}
+
+func wantedType(p oauth.Problem) string {
+	if p.Code == oauth.TopicQuotaExceeded {
+		return oauth.QuotaType
+	}
+	return p.Code.URI("https://login.example.com")
 }
 
 func TestOpenAPIErrorCodes(t *testing.T) {
@@ -338,6 +345,8 @@ func TestOpenAPISchemasAreTheWireTypes(t *testing.T) {
 		"Workspace": admin.Workspace{}, "Member": admin.Member{}, "ServiceAccount": admin.ServiceAccount{}, "Key": admin.Key{},
 		"IssuedKey": admin.IssuedKey{}, "Secret": admin.Secret{}, "User": admin.User{}, "Profile": admin.Profile{},
 		"Membership": admin.Membership{}, "AuditEvent": admin.AuditEvent{}, "Usage": admin.Usage{}, "UsageRow": admin.UsageRow{},
+		"Policy": admin.Policy{}, "PolicyBounds": admin.PolicyBounds{}, "PolicyImpact": admin.PolicyImpact{}, "PolicyFinding": admin.PolicyFinding{},
+		"TouchedKey": admin.TouchedKey{}, "Quota": admin.Quota{}, "QuotaUsage": admin.QuotaUsage{}, "QuotaImpact": admin.QuotaImpact{}, "QuotaFinding": admin.QuotaFinding{},
 		"WorkspacePage": admin.List[admin.Workspace]{}, "MemberPage": admin.List[admin.Member]{}, "KeyPage": admin.List[admin.Key]{},
 		"ServiceAccountPage": admin.List[admin.ServiceAccount]{}, "UserPage": admin.List[admin.User]{}, "AuditEventPage": admin.List[admin.AuditEvent]{},
 		"TokenResponse": oauth.TokenResponse{}, "ServerMetadata": oauth.Metadata{}, "JWKSet": jwk.Set{}, "JWK": jwk.Key{},
@@ -362,6 +371,7 @@ func TestOpenAPISchemasAreTheWireTypes(t *testing.T) {
 		"NewWorkspace": admin.NewWorkspace{}, "WorkspaceChange": admin.WorkspaceChange{}, "NewMember": admin.NewMember{}, "MemberChange": admin.MemberChange{},
 		"NewServiceAccount": admin.NewServiceAccount{}, "ServiceAccountChange": admin.ServiceAccountChange{}, "KeyChange": admin.KeyChange{},
 		"Rotation": admin.Rotation{}, "Revocation": admin.Revocation{}, "NewUser": admin.NewUser{}, "UserChange": admin.UserChange{},
+		"PolicyDocument": admin.Policy{}, "QuotaDocument": admin.Quota{}, // what answers show may be sent back
 	} {
 		sameNames(t, name+" has", slices.Collect(maps.Keys(schemas[name].Value.Properties)), slices.Collect(maps.Keys(wireFields(reflect.TypeOf(goType)))))
 	}

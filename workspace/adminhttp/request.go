@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -63,8 +64,8 @@ func (h *Handler) newRequest(c echo.Context, r route) (*request, error) {
 // the rest of the request is judged the same way in both cases.
 func (r *request) findWorkspace() error {
 	for _, name := range r.ParamNames() {
-		if !plain(r.Param(name)) {
-			return workspace.ErrNotFound // no ID or name looks like that
+		if r.Param(name) == "" || !plain(r.Param(name)) {
+			return workspace.ErrNotFound // no ID or name looks like that; nothing is not the organization
 		}
 	}
 	if named := r.Param("ws"); named != "" {
@@ -110,6 +111,7 @@ func (h *Handler) recognise(c echo.Context, credential string, from grant.Origin
 			return manage.Caller{}, err
 		}
 		h.note(c, string(client.ID), string(client.WorkspaceID))
+		oauth.SetRateLimit(c.Response().Header(), client.Quota.Policy(), client.Quota.State())
 		return manage.Bearer(client.Key, nil), nil
 	}
 	claims, err := h.Verifier.Verify(ctx, credential)
@@ -196,17 +198,23 @@ func readBody(q *http.Request, wanted bodyKind) ([]byte, error) {
 }
 
 // decode reads the body into a pointer to a struct. Every mistake in it is
-// reported at once.
-func (r *request) decode(into any) error {
+// reported at once. Members that are ignored may be anything.
+func (r *request) decode(into any, ignored ...string) error {
 	if len(r.raw) == 0 {
 		return nil
 	}
 	if r.h.Grant.Format.HasSecret(string(r.raw)) { // it would be kept, shown and announced
 		return oauth.TopicValidationFailed.Errorf("A value in the body holds a secret, which belongs in the Authorization header alone: check how your variables are assigned.")
 	}
+	if !utf8.Valid(r.raw) { // what is not text would be replaced silently
+		return oauth.TopicRequestMalformed.Errorf("The body is not valid UTF-8: encode it as that.")
+	}
 	members, err := oauth.ParseObject(r.raw)
 	if err != nil {
 		return oauth.TopicRequestMalformed.Errorf("The body has to be one JSON object without repeated members.")
+	}
+	for _, name := range ignored {
+		delete(members, name)
 	}
 	return invalid(setFields(members, into))
 }

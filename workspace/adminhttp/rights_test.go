@@ -35,14 +35,14 @@ func routes(t testing.TB) (found [][2]string) {
 			path = strings.TrimSuffix(trimmed, ":")
 		case strings.HasPrefix(line, "    ") && !strings.HasPrefix(line, "     ") && path != "":
 			method := strings.ToUpper(strings.TrimSuffix(trimmed, ":"))
-			if slices.Contains([]string{get, post, patch, remove}, method) {
+			if slices.Contains([]string{get, post, put, patch, remove}, method) {
 				found = append(found, [2]string{method, path})
 			}
 		case line != "" && !strings.HasPrefix(line, " "):
 			path = ""
 		}
 	}
-	if len(found) < 30 {
+	if len(found) < 50 {
 		t.Fatalf("the description has %d operations", len(found))
 	}
 	return found
@@ -58,6 +58,10 @@ func bodies(method, path string) any {
 		return object{"name": "x"}
 	case method == patch:
 		return object{"name": "x"}
+	case strings.HasSuffix(path, "/policy"), strings.HasSuffix(path, "/policy/preview"):
+		return object{"max_lifetime_days": 90}
+	case strings.HasSuffix(path, "/quota"), strings.HasSuffix(path, "/quota/preview"):
+		return object{"max_keys": 100}
 	case method != post:
 		return nil
 	case strings.HasSuffix(path, "/members"):

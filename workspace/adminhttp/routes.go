@@ -38,7 +38,7 @@ var (
 // oauth/endpoint's.
 func (h *Handler) routes() []route {
 	const (
-		get, post, patch, remove = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+		get, post, put, patch, remove = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 
 		ws  = "/workspaces/:ws"
 		sa  = ws + "/service-accounts/:sa"
@@ -75,6 +75,16 @@ func (h *Handler) routes() []route {
 		{method: post, path: key + "/rotate", run: rotateKey, body: optional, once: true},
 		{method: post, path: key + "/revoke", run: revokeKey, body: optional},
 		{method: remove, path: key + "/secrets/:secret", run: endSecret},
+
+		{method: get, path: ws + "/policy", run: showPolicy},
+		{method: put, path: ws + "/policy", run: setPolicy, body: required},
+		{method: post, path: ws + "/policy/preview", run: previewPolicy, body: required},
+		{method: get, path: ws + "/quota", run: showQuota},
+		{method: put, path: ws + "/quota", run: setQuota, body: required},
+		{method: post, path: ws + "/quota/preview", run: previewQuota, body: required},
+		{method: get, path: "/policy", run: showPolicy},
+		{method: put, path: "/policy", run: setPolicy, body: required},
+		{method: post, path: "/policy/preview", run: previewPolicy, body: required},
 
 		{method: get, path: ws + "/audit-events", run: listAuditEvents, params: auditParams},
 		{method: get, path: ws + "/usage", run: showUsage, params: usageParams},

@@ -46,9 +46,9 @@ type Exchange struct {
 	Detail      string         `db:"detail"` // a JSON object
 	Count       int64          `db:"count"`  // how many alike it stands for
 
-	// Unproven: the secret was not right. Those alike become one row, so that
-	// somebody who only guesses cannot fill the database.
-	Unproven bool `db:"-"`
+	// Fold: those alike become one row, so that somebody who only guesses, or who
+	// goes on past the quota, cannot fill the database.
+	Fold bool `db:"-"`
 }
 
 // exchangeRow is an exchange in its place.

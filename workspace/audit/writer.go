@@ -102,10 +102,10 @@ func NewWriter(db *schema.DB, o WriterOptions) *Writer {
 // Record notes an exchange. It never blocks, unless the writer is strict: then it
 // returns when the exchange is committed, or an error that wraps ErrNotRecorded.
 //
-// What is unproven waits for the next interval even then, whether its key exists
-// or not: it costs no commit of its own and its time tells nothing.
+// What is folded waits for the next interval even then, whether its key exists or
+// not: it costs no commit of its own and its time tells nothing.
 func (w *Writer) Record(ctx context.Context, e Exchange) error {
-	e.Unproven = e.Unproven || e.WorkspaceID == ""
+	e.Fold = e.Fold || e.WorkspaceID == ""
 	noted := w.note(tidy(e))
 	if !w.strict {
 		return nil
@@ -113,7 +113,7 @@ func (w *Writer) Record(ctx context.Context, e Exchange) error {
 	if noted == nil {
 		return fmt.Errorf("%w: too many others wait", ErrNotRecorded)
 	}
-	return w.wait(ctx, noted, e.Unproven)
+	return w.wait(ctx, noted, e.Fold)
 }
 
 // tidy makes an exchange one that both databases take.
@@ -147,7 +147,7 @@ func (w *Writer) drop(n uint64) {
 
 // add reports whether there was room.
 func (g *group) add(e Exchange) bool {
-	if e.Unproven {
+	if e.Fold {
 		return g.addGuess(e)
 	}
 	if g.size() >= g.room {

@@ -26,7 +26,7 @@ func nobody(address string) audit.Exchange {
 // guessed is a wrong secret of a key that exists.
 func guessed(key, address string) audit.Exchange {
 	e := use(key, 0)
-	e.Action, e.Outcome, e.Address, e.SecretID, e.Unproven = audit.TokenRefuse, "wrong_credentials", address, "", true
+	e.Action, e.Outcome, e.Address, e.SecretID, e.Fold = audit.TokenRefuse, "wrong_credentials", address, "", true
 	return e
 }
 

@@ -105,7 +105,7 @@ func (u *unit) authorise(ctx context.Context, op operation) error {
 	if err != nil {
 		return err
 	}
-	if err := u.notForServiceAccounts(op.need); err != nil {
+	if err := u.notForServiceAccounts(ctx, op); err != nil {
 		return err
 	}
 	if op.need != "" && !u.rights.Has(op.need) {
@@ -153,7 +153,8 @@ func (u *unit) holds(ctx context.Context, in workspace.ID) (inside, installation
 	if err != nil {
 		return nil, installation, err
 	}
-	return u.Policy.Catalogue.MemberRights(role, user.OrganizationAdmin), installation, nil
+	inside, err = u.memberRights(ctx, in, role, user.OrganizationAdmin)
+	return inside, installation, err
 }
 
 // roleOf reads a member's role; to anybody else the workspace does not exist.
@@ -198,7 +199,10 @@ func (u *unit) throughKey(ctx context.Context) (oauth.Scope, *keys.Record, error
 	if err != nil {
 		return nil, nil, err
 	}
-	held := u.Policy.Holds(record)
+	held, err := u.obtains(ctx, record)
+	if err != nil {
+		return nil, nil, err
+	}
 	if u.by.limit != nil {
 		held = held.Intersect(*u.by.limit)
 	}
@@ -206,11 +210,14 @@ func (u *unit) throughKey(ctx context.Context) (oauth.Scope, *keys.Record, error
 }
 
 // notForServiceAccounts keeps automation from making more automation: no service
-// account manages service accounts or keys.
-func (u *unit) notForServiceAccounts(need string) error {
-	resource, action, _ := strings.Cut(need, ":")
+// account manages service accounts or keys, unless policy says that they may.
+func (u *unit) notForServiceAccounts(ctx context.Context, op operation) error {
+	resource, action, _ := strings.Cut(op.need, ":")
 	if u.by.kind != serviceAccountCaller || action == "read" || (resource != "service-accounts" && resource != "api-keys") {
 		return nil
+	}
+	if b, err := u.bounds(ctx, op.in); err != nil || b.ServiceAccounts {
+		return err
 	}
 	return fmt.Errorf("%w: service accounts do not manage service accounts or keys: use a personal key", workspace.ErrForbidden)
 }

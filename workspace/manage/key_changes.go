@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
@@ -20,6 +21,8 @@ type KeyChange struct {
 	Audiences    *[]string     // to none: any registered one
 	AllowedCIDRs *[]netip.Prefix
 	TokenTTL     *time.Duration
+	PerMinute    *int64     // to 0: no limit of its own
+	MaxUses      *int64     // to 0: any number
 	ExpiresAt    *time.Time // to the zero value: never
 }
 
@@ -36,14 +39,14 @@ func (m *Manager) UpdateKey(ctx context.Context, by Caller, in workspace.ID, id 
 		if after, err = u.updateKey(ctx, record, c); err != nil {
 			return err
 		}
-		after, err = keys.Find(ctx, u.tx, in, id, u.now)
+		after, err = u.find(ctx, in, id)
 		return err
 	})
 	return after, err
 }
 
 func (u *unit) updateKey(ctx context.Context, before *keys.Record, c KeyChange) (keys.Listed, error) {
-	listed, err := keys.Find(ctx, u.tx, before.WorkspaceID, before.ID, u.now)
+	listed, err := u.find(ctx, before.WorkspaceID, before.ID)
 	if err != nil {
 		return listed, err
 	}
@@ -54,7 +57,14 @@ func (u *unit) updateKey(ctx context.Context, before *keys.Record, c KeyChange) 
 	if len(detail) == 0 {
 		return listed, nil
 	}
-	if err := u.valid(changed); err != nil {
+	if err := u.valid(ctx, changed); err != nil {
+		return listed, err
+	}
+	b, err := u.bounds(ctx, before.WorkspaceID)
+	if err != nil {
+		return listed, err
+	}
+	if err := b.Admits(changed, before.MadeAt(), rulesOf(detail)...); err != nil {
 		return listed, err
 	}
 	changed.UpdatedAt = u.stamp(listed.UpdatedAt)
@@ -65,10 +75,10 @@ func (u *unit) updateKey(ctx context.Context, before *keys.Record, c KeyChange) 
 	if err != nil {
 		return listed, err
 	}
-	if err := u.mayWiden(before, after); err != nil {
+	if err := u.mayWiden(b, before, after); err != nil {
 		return listed, err
 	}
-	if u.narrower(before, after) {
+	if u.narrower(b, before, after) {
 		if err := u.bumpKey(ctx, before.ID); err != nil {
 			return listed, err
 		}
@@ -86,6 +96,8 @@ func (c KeyChange) apply(k keys.Key) (keys.Key, map[string]any) {
 	if c.TokenTTL != nil && k.TokenTTL != *c.TokenTTL {
 		k.TokenTTL, detail["token_ttl_seconds"] = *c.TokenTTL, int64(*c.TokenTTL/time.Second)
 	}
+	set(detail, "exchanges_per_minute", &k.PerMinute, c.PerMinute)
+	set(detail, "max_uses", &k.MaxUses, c.MaxUses)
 	if c.Scopes != nil && !sameScopes(k.Scopes, *c.Scopes) {
 		k.Scopes, detail["scopes"] = *c.Scopes, *c.Scopes
 	}
@@ -102,6 +114,19 @@ func (c KeyChange) apply(k keys.Key) (keys.Key, map[string]any) {
 	return k, detail
 }
 
+// rulesOf are the rules that a change has to keep. Whatever else a key breaks, it
+// may be changed otherwise; it is not exchanged meanwhile.
+func rulesOf(detail map[string]any) []policy.Rule {
+	rules := []policy.Rule{}
+	if _, changed := detail["expires_at"]; changed {
+		rules = append(rules, policy.RuleMaxLifetime, policy.RuleAllowNever)
+	}
+	if _, changed := detail["allowed_cidrs"]; changed {
+		rules = append(rules, policy.RuleNetworks)
+	}
+	return rules
+}
+
 // set changes a field if it shall be another, and notes it.
 func set[T comparable](detail map[string]any, name string, field, to *T) {
 	if to != nil && *field != *to {
@@ -114,21 +139,26 @@ func sameScopes(a, b *oauth.Scope) bool {
 }
 
 // mayWiden refuses what a caller may not give: scopes that they do not hold, and
-// more places, networks or time for a key that obtains more than they hold.
-func (u *unit) mayWiden(before, after *keys.Record) error {
-	if len(u.Policy.Holds(after).Minus(u.Policy.Holds(before))) > 0 || outside(after, before) || later(after.ExpiresAt, before.ExpiresAt) {
+// more places, networks, uses or time for a key that obtains more than they hold.
+func (u *unit) mayWiden(b *policy.Bounds, before, after *keys.Record) error {
+	obtains := u.Policy.Holds(b, after)
+	if len(obtains.Minus(u.Policy.Holds(b, before))) > 0 || outside(after, before) || later(after.ExpiresAt, before.ExpiresAt) ||
+		more(after.MaxUses, before.MaxUses) || more(after.PerMinute, before.PerMinute) || namesMore(after.Scopes, before.Scopes) {
 		if after.UserID != "" && !u.all && u.by.userID() != after.UserID {
 			return fmt.Errorf("%w: a personal key speaks for its user, so only they may widen it", workspace.ErrForbidden)
 		}
-		return u.mayGrant(u.Policy.Holds(after))
+		if after.Scopes != nil { // also those that its owner may come to hold later
+			obtains = obtains.Union(*after.Scopes)
+		}
+		return u.mayGrant(obtains)
 	}
 	return nil
 }
 
 // narrower reports whether tokens of the key as it was may do what new ones may
 // not.
-func (u *unit) narrower(before, after *keys.Record) bool {
-	return len(u.Policy.Holds(before).Minus(u.Policy.Holds(after))) > 0 || outside(before, after) || later(before.ExpiresAt, after.ExpiresAt)
+func (u *unit) narrower(b *policy.Bounds, before, after *keys.Record) bool {
+	return len(u.Policy.Holds(b, before).Minus(u.Policy.Holds(b, after))) > 0 || outside(before, after) || later(before.ExpiresAt, after.ExpiresAt)
 }
 
 // outside reports whether a key is good at an audience or from a network where
@@ -149,6 +179,15 @@ func notAmong[T any](a, b []T, in func(x, y T) bool) bool {
 		return !slices.ContainsFunc(b, func(y T) bool { return in(x, y) })
 	})
 }
+
+// namesMore reports whether a key names scopes that it did not name, though its
+// owner may not hold them now. Nil is whatever the owner holds.
+func namesMore(a, b *oauth.Scope) bool {
+	return a != nil && b != nil && len(a.Minus(*b)) > 0
+}
+
+// more compares limits; zero is none.
+func more(a, b int64) bool { return b > 0 && (a == 0 || a > b) }
 
 // later compares expiries; zero is never.
 func later(a, b workspace.Time) bool {

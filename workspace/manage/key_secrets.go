@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
@@ -18,8 +19,9 @@ func (u *unit) addSecret(ctx context.Context, key keys.Key) (keys.Secret, error)
 	})
 }
 
-// MaxGrace is how long an old secret may work beside the new one.
-const MaxGrace = 7 * 24 * time.Hour
+// MaxGrace is how long an old secret may work beside the new one; policy may say
+// less.
+const MaxGrace = policy.MaxGraceSeconds * time.Second
 
 // Rotation says how a key gets a new secret.
 type Rotation struct {
@@ -46,7 +48,10 @@ func (u *unit) rotateKey(ctx context.Context, in workspace.ID, id keys.ID, r Rot
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := u.mayHoldSecret(record); err != nil {
+	if err := u.mayHoldSecret(ctx, record); err != nil {
+		return Issued{}, err
+	}
+	if err := u.mayRotate(ctx, record, r); err != nil {
 		return Issued{}, err
 	}
 	if err := keys.EndSecrets(ctx, u.tx, id, workspace.At(u.now.Add(r.Grace)), keys.MaxLiveSecrets-1, u.now); err != nil {
@@ -69,6 +74,18 @@ func (u *unit) rotateKey(ctx context.Context, in workspace.ID, id keys.ID, r Rot
 	return u.issued(ctx, record.Key, secret)
 }
 
+// mayRotate refuses what policy does not allow.
+func (u *unit) mayRotate(ctx context.Context, record *keys.Record, r Rotation) error {
+	b, err := u.bounds(ctx, record.WorkspaceID)
+	if err != nil {
+		return err
+	}
+	if r.Grace > b.MaxGrace {
+		return fmt.Errorf("%w: the grace period is %s, and policy allows at most %s", policy.ErrPolicy, r.Grace, b.MaxGrace)
+	}
+	return b.Admits(record.Key, record.MadeAt(), policy.RuleEnabled)
+}
+
 // bumpKey denies the tokens that a key has.
 func (u *unit) bumpKey(ctx context.Context, id keys.ID) error {
 	generation, err := keys.Bump(ctx, u.tx, id)
@@ -80,7 +97,7 @@ func (u *unit) bumpKey(ctx context.Context, id keys.ID) error {
 
 // touch gives a key a new version, if it is of the one that the caller has seen.
 func (u *unit) touch(ctx context.Context, record *keys.Record) error {
-	before, err := keys.Find(ctx, u.tx, record.WorkspaceID, record.ID, u.now)
+	before, err := u.find(ctx, record.WorkspaceID, record.ID)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,8 @@ type NewKey struct {
 	Audiences        []string     // empty: any registered one
 	AllowedCIDRs     []netip.Prefix
 	TokenTTL         time.Duration // 0: the default
+	PerMinute        int64         // exchanges a minute; 0: no limit of its own
+	MaxUses          int64         // 0: any number
 	ExpiresAt        time.Time     // zero: never
 	DefaultExpiry    bool          // instead of ExpiresAt, what policy says
 }
@@ -94,16 +96,18 @@ func (u *unit) own(ctx context.Context, in workspace.ID) error {
 	if err != nil {
 		return err
 	}
-	u.rights = u.Policy.Catalogue.MemberRights(role, user.OrganizationAdmin)
-	if u.by.key == "" {
-		return nil
+	if u.rights, err = u.memberRights(ctx, in, role, user.OrganizationAdmin); err != nil || u.by.key == "" {
+		return err
 	}
-	held, _, err := u.throughKey(ctx)
+	held, record, err := u.throughKey(ctx)
 	if err != nil {
 		return err
 	}
 	if !held.Has("api-keys:create") {
 		return fmt.Errorf("%w: this needs a key that holds api-keys:create", workspace.ErrForbidden)
+	}
+	if record.WorkspaceID != in && record.Scopes != nil { // it was narrowed to what it does where it is
+		return fmt.Errorf("%w: this key was given certain scopes, so it makes keys in its own workspace only: use one that holds whatever its user holds", workspace.ErrForbidden)
 	}
 	u.rights = u.rights.Intersect(held)
 	return nil
@@ -121,10 +125,10 @@ func (u *unit) issueOnce(ctx context.Context, in workspace.ID, issued *Issued, c
 		if err != nil {
 			return err
 		}
-		if err := u.mayHoldSecret(record); err != nil {
+		if err := u.mayHoldSecret(ctx, record); err != nil {
 			return err
 		}
-		if issued.Listed, err = keys.Find(ctx, u.tx, in, record.ID, u.now); err != nil || m.Secret == "" {
+		if issued.Listed, err = u.find(ctx, in, record.ID); err != nil || m.Secret == "" {
 			return err
 		}
 		issued.Secret, err = u.Format.ParseSecret(m.Secret)
@@ -133,16 +137,23 @@ func (u *unit) issueOnce(ctx context.Context, in workspace.ID, issued *Issued, c
 }
 
 func (u *unit) createKey(ctx context.Context, in workspace.ID, n NewKey) (Issued, error) {
+	b, err := u.bounds(ctx, in)
+	if err != nil {
+		return Issued{}, err
+	}
 	if n.DefaultExpiry {
-		n.ExpiresAt = u.Policy.KeyExpiry(u.now.Time)
+		n.ExpiresAt = b.Expiry(u.now.Time)
 	}
 	key := keys.Key{
 		ID: u.Format.NewID(), WorkspaceID: in, ServiceAccountID: n.ServiceAccountID, UserID: n.UserID,
 		Name: n.Name, Description: n.Description, Scopes: n.Scopes, Audiences: n.Audiences,
-		AllowedCIDRs: n.AllowedCIDRs, TokenTTL: n.TokenTTL, Generation: 1, ExpiresAt: workspace.At(n.ExpiresAt),
+		AllowedCIDRs: n.AllowedCIDRs, TokenTTL: n.TokenTTL, PerMinute: n.PerMinute, MaxUses: n.MaxUses, Generation: 1, ExpiresAt: workspace.At(n.ExpiresAt),
 		CreatedAt: u.now, CreatedBy: u.by.String(), UpdatedAt: u.now,
 	}
-	if err := u.valid(key); err != nil {
+	if err := u.valid(ctx, key); err != nil {
+		return Issued{}, err
+	}
+	if err := b.Admits(key, u.now.Time); err != nil {
 		return Issued{}, err
 	}
 	if err := u.ownerExists(ctx, key); err != nil {
@@ -151,28 +162,39 @@ func (u *unit) createKey(ctx context.Context, in workspace.ID, n NewKey) (Issued
 	if err := keys.Insert(ctx, u.tx, key); err != nil {
 		return Issued{}, err
 	}
+	if err := u.oneMoreKey(ctx, in); err != nil {
+		return Issued{}, err
+	}
 	record, err := keys.Read(ctx, u.tx, key.ID) // as an exchange would
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := u.mayHoldSecret(record); err != nil {
+	if err := u.mayHoldSecret(ctx, record); err != nil {
 		return Issued{}, err
+	}
+	if key.Scopes != nil { // also those that its owner may come to hold later
+		if err := u.mayGrant(*key.Scopes); err != nil {
+			return Issued{}, err
+		}
 	}
 	secret, err := u.addSecret(ctx, key)
 	if err != nil {
 		return Issued{}, err
 	}
-	u.recordKeyEvent("create", record, map[string]any{"name": key.Name, "owner": key.OwnerID(), "expires_at": key.ExpiresAt, "scopes": key.Scopes, "audiences": key.Audiences})
+	u.recordKeyEvent("create", record, map[string]any{
+		"name": key.Name, "owner": key.OwnerID(), "expires_at": key.ExpiresAt, "scopes": key.Scopes, "audiences": key.Audiences,
+		"allowed_cidrs": key.AllowedCIDRs, "max_uses": key.MaxUses, "exchanges_per_minute": key.PerMinute,
+	})
 	return u.issued(ctx, key, secret)
 }
 
 func (u *unit) issued(ctx context.Context, key keys.Key, secret keys.Secret) (Issued, error) {
-	listed, err := keys.Find(ctx, u.tx, key.WorkspaceID, key.ID, u.now)
+	listed, err := u.find(ctx, key.WorkspaceID, key.ID)
 	return Issued{Listed: listed, Secret: secret}, err
 }
 
 // valid checks what people choose of a key.
-func (u *unit) valid(key keys.Key) error {
+func (u *unit) valid(ctx context.Context, key keys.Key) error {
 	if err := key.Validate(u.now.Time); err != nil {
 		return err
 	}
@@ -184,7 +206,10 @@ func (u *unit) valid(key keys.Key) error {
 	if key.Scopes == nil {
 		return nil
 	}
-	return u.knownScopes(*key.Scopes)
+	if err := u.knownScopes(*key.Scopes); err != nil {
+		return err
+	}
+	return u.mayHold(ctx, key.WorkspaceID, *key.Scopes)
 }
 
 func (u *unit) ownerExists(ctx context.Context, key keys.Key) error {
@@ -199,11 +224,15 @@ func (u *unit) ownerExists(ctx context.Context, key keys.Key) error {
 // mayHoldSecret checks, for any answer that contains a secret, that the caller
 // holds every scope that the credential can obtain, and is the person whom a
 // personal key speaks for.
-func (u *unit) mayHoldSecret(record *keys.Record) error {
+func (u *unit) mayHoldSecret(ctx context.Context, record *keys.Record) error {
 	if record.UserID != "" && !u.all && u.by.userID() != record.UserID {
 		return fmt.Errorf("%w: a personal key speaks for its user, so only they may have its secret", workspace.ErrForbidden)
 	}
-	return u.mayGrant(u.Policy.Holds(record))
+	obtains, err := u.obtains(ctx, record)
+	if err != nil {
+		return err
+	}
+	return u.mayGrant(obtains)
 }
 
 // RevokeKey ends a key for good: when it returns, the key is not exchanged any
@@ -230,7 +259,7 @@ func (m *Manager) EndKey(ctx context.Context, by Caller, in workspace.ID, id key
 		if err := u.revokeKey(ctx, record, reason); err != nil {
 			return err
 		}
-		after, err = keys.Find(ctx, u.tx, in, id, u.now)
+		after, err = u.find(ctx, in, id)
 		return err
 	})
 	return after, err
@@ -288,7 +317,7 @@ func (m *Manager) DeleteKey(ctx context.Context, by Caller, in workspace.ID, id 
 // Key reads a key of a workspace.
 func (m *Manager) Key(ctx context.Context, by Caller, in workspace.ID, id keys.ID) (found keys.Listed, err error) {
 	err = m.view(ctx, by, operation{need: "api-keys:read", in: in}, func(ctx context.Context, u *unit) error {
-		found, err = keys.Find(ctx, u.tx, in, id, u.now)
+		found, err = u.find(ctx, in, id)
 		return err
 	})
 	return found, err
@@ -298,7 +327,7 @@ func (m *Manager) Key(ctx context.Context, by Caller, in workspace.ID, id keys.I
 func (m *Manager) Keys(ctx context.Context, by Caller, in workspace.ID, f keys.Filter, page workspace.Page) (found []keys.Listed, err error) {
 	err = m.view(ctx, by, operation{need: "api-keys:read", in: in}, func(ctx context.Context, u *unit) error {
 		f.Now = u.now
-		found, err = keys.List(ctx, u.tx, in, f, page)
+		found, err = u.list(ctx, in, f, page)
 		return err
 	})
 	return found, err
@@ -313,7 +342,7 @@ func (m *Manager) PersonalKeys(ctx context.Context, by Caller, in workspace.ID, 
 		if by.key != "" && !u.rights.Has("api-keys:read") {
 			return fmt.Errorf("%w: this needs a key that holds api-keys:read", workspace.ErrForbidden)
 		}
-		found, err = keys.List(ctx, u.tx, in, keys.Filter{Owner: by.id, User: true, Now: u.now}, page)
+		found, err = u.list(ctx, in, keys.Filter{Owner: by.id, User: true, Now: u.now}, page)
 		return err
 	})
 	return found, err

@@ -58,6 +58,8 @@ type unit struct {
 	all    bool        // the caller is the operator
 	lacks  error       // not nil: the caller may do this to their own keys only
 
+	bounded map[workspace.ID]*policy.Bounds // what policy says, once it was asked
+
 	touched   []string // for the caches
 	events    []event
 	denied    []revocation.Entry

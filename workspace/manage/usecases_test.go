@@ -11,6 +11,8 @@ import (
 	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/policy/quota"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/audit"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
@@ -57,6 +59,18 @@ func useCases(key manage.Issued) []useCase {
 		}},
 		{"key.update", true, func(ctx context.Context, h *house) (string, string, error) {
 			return string(h.ws), string(key.ID), h.SetKeyScopes(ctx, operator, h.ws, key.ID, &scopes)
+		}},
+		{"policy.update", true, func(ctx context.Context, h *house) (string, string, error) {
+			_, _, err := h.SetKeyPolicy(ctx, operator, h.ws, policy.Rules{MaxGraceSeconds: ptr[int64](60)})
+			return string(h.ws), "policy:" + string(h.ws), err
+		}},
+		{"policy.update", true, func(ctx context.Context, h *house) (string, string, error) {
+			_, _, err := h.SetKeyPolicy(ctx, operator, "", policy.Rules{IdleDays: ptr[int64](60)})
+			return audit.Instance, "policy:organization", err
+		}},
+		{"quota.update", true, func(ctx context.Context, h *house) (string, string, error) {
+			_, err := h.SetQuota(ctx, operator, h.ws, quota.Limits{MaxKeys: ptr[int64](100)})
+			return string(h.ws), "quota:" + string(h.ws), err
 		}},
 		{"key.revoke", true, func(ctx context.Context, h *house) (string, string, error) {
 			return string(h.ws), string(key.ID), h.RevokeKey(ctx, operator, h.ws, key.ID, "lost")

@@ -1,0 +1,88 @@
+package grant
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/policy/quota"
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+// bounds reads what policy says for a key, and refuses the key if it breaks that.
+// Errors other than a *RefusedError wrap keys.ErrUnavailable.
+func (a *Authenticator) bounds(ctx context.Context, r *keys.Record, now time.Time) (policy.Bounds, error) {
+	b, err := a.boundsIn(ctx, r.WorkspaceID)
+	if err != nil {
+		return b, err
+	}
+	broken := b.Violations(r, now)
+	if len(broken) == 1 && broken[0].Rule == policy.RuleIdle {
+		// A key in use stays in memory as it was read once: its later uses are in the
+		// database alone.
+		fresh, err := a.Directory.Reread(ctx, r.ID)
+		if err != nil {
+			return b, err
+		}
+		if broken = b.Violations(fresh, now); len(broken) == 1 {
+			return b, refuse(Idle, "%s", broken[0].Text)
+		}
+	}
+	if len(broken) > 0 {
+		var all []string
+		for _, v := range broken {
+			all = append(all, v.Text)
+		}
+		return b, refuse(Policy, "%s", strings.Join(slices.Compact(all), " "))
+	}
+	return b, nil
+}
+
+// boundsIn is what policy says in a workspace.
+func (a *Authenticator) boundsIn(ctx context.Context, in workspace.ID) (policy.Bounds, error) {
+	if a.Rules == nil {
+		return policy.Unbounded(), nil
+	}
+	b, err := a.Rules.Bounds(ctx, in)
+	if err != nil {
+		return b, fmt.Errorf("%w: %w", keys.ErrUnavailable, err)
+	}
+	return b, nil
+}
+
+// spend takes one use out of the quota of the workspace, and of those that the key
+// may have at all. The key's own come last: who is over the quota loses none.
+func (a *Authenticator) spend(ctx context.Context, r *keys.Record) (spent quota.Decision, err error) {
+	if a.Quota != nil {
+		spent, err = a.Quota.Spend(ctx, quota.Demand{Workspace: r.WorkspaceID, Key: r.ID, PerMinute: r.PerMinute})
+		if err != nil {
+			return spent, fmt.Errorf("%w: %w", keys.ErrUnavailable, err)
+		}
+		if !spent.Allowed {
+			return spent, &QuotaError{spent}
+		}
+	}
+	if r.MaxUses == 0 {
+		return spent, nil
+	}
+	left, err := keys.SpendUse(ctx, a.Uses, r.ID)
+	if err != nil {
+		return spent, fmt.Errorf("%w: %w", keys.ErrUnavailable, err)
+	}
+	if !left {
+		return spent, refuse(UsedUp, "The API key was made for %d uses, which are used up: create a new one, or raise its max_uses.", r.MaxUses)
+	}
+	return spent, nil
+}
+
+// refund gives back a use that gave no token. It is best effort: a use may be lost,
+// and none is ever counted that did not happen.
+func (a *Authenticator) refund(ctx context.Context, r *keys.Record) {
+	if r.MaxUses > 0 {
+		_ = keys.RefundUse(context.WithoutCancel(ctx), a.Uses, r.ID)
+	}
+}

@@ -1,0 +1,255 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+const day = 24 * time.Hour
+
+// Bounds are what Rules come to for the keys of one workspace: the narrowest of
+// what the organization and the workspace say.
+type Bounds struct {
+	Enabled         bool
+	MaxLifetime     time.Duration // 0: any
+	DefaultLifetime time.Duration
+	AllowNever      bool
+	MaxGrace        time.Duration
+	RequireNetworks bool
+	Idle            time.Duration // 0: keys may be unused for ever
+	ServiceAccounts bool          // they may manage service accounts and keys
+
+	scopes [][]string // of each list of patterns a scope of the catalogue matches one
+}
+
+// Unbounded is what applies where nobody says anything.
+func Unbounded() Bounds {
+	return Bounds{Enabled: true, DefaultLifetime: 90 * day, AllowNever: true, MaxGrace: MaxGraceSeconds * time.Second}
+}
+
+// Combine makes the bounds of the organization's rules, narrowed by those of a
+// workspace.
+func Combine(organization, ws Rules) Bounds {
+	b := Unbounded().within(organization).within(ws)
+	b.ServiceAccounts = says(organization.ServiceAccounts, false) && says(ws.ServiceAccounts, true)
+	if b.MaxLifetime > 0 {
+		b.AllowNever = false
+		b.DefaultLifetime = min(b.DefaultLifetime, b.MaxLifetime)
+	}
+	return b
+}
+
+func (b Bounds) within(r Rules) Bounds {
+	b.Enabled = b.Enabled && says(r.Enabled, true)
+	b.AllowNever = b.AllowNever && says(r.AllowNever, true)
+	b.RequireNetworks = b.RequireNetworks || says(r.RequireNetworks, false)
+	b.MaxLifetime = least(b.MaxLifetime, r.MaxLifetimeDays, day)
+	b.Idle = least(b.Idle, r.IdleDays, day)
+	if r.MaxGraceSeconds != nil {
+		b.MaxGrace = min(b.MaxGrace, time.Duration(*r.MaxGraceSeconds)*time.Second)
+	}
+	if r.DefaultLifetimeDays != nil {
+		b.DefaultLifetime = time.Duration(*r.DefaultLifetimeDays) * day
+	}
+	if r.AllowedScopes != nil {
+		b.scopes = append(b.scopes[:len(b.scopes):len(b.scopes)], *r.AllowedScopes)
+	}
+	return b
+}
+
+// says is what a rule says, or else what holds without it.
+func says(rule *bool, otherwise bool) bool {
+	if rule == nil {
+		return otherwise
+	}
+	return *rule
+}
+
+// least is the smaller of a bound and a number of units; 0 and nil are none.
+func least(bound time.Duration, n *int64, unit time.Duration) time.Duration {
+	if n == nil {
+		return bound
+	}
+	if other := time.Duration(*n) * unit; bound == 0 || other < bound {
+		return other
+	}
+	return bound
+}
+
+// Keep is what of a scope a workspace may hold. Management rights are not
+// bounded.
+func (b *Bounds) Keep(s oauth.Scope) oauth.Scope {
+	if len(b.scopes) == 0 {
+		return s
+	}
+	return keep(s, func(scope string) bool {
+		if IsReserved(scope) {
+			return true
+		}
+		for _, patterns := range b.scopes {
+			if !matchesAny(patterns, scope) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func matchesAny(patterns []string, scope string) bool {
+	resource, action, _ := strings.Cut(scope, ":")
+	for _, pattern := range patterns {
+		if r, a, _ := strings.Cut(pattern, ":"); (r == "*" || r == resource) && (a == "*" || a == action) {
+			return true
+		}
+	}
+	return false
+}
+
+// Looser reports whether b allows anything of the catalogue's scopes, or of keys,
+// that before does not. What a key gets by default is not a bound.
+func (b *Bounds) Looser(before *Bounds, catalogue oauth.Scope) bool {
+	more := func(now, was time.Duration) bool { return was > 0 && (now == 0 || now > was) }
+	return b.Enabled && !before.Enabled || b.AllowNever && !before.AllowNever || !b.RequireNetworks && before.RequireNetworks ||
+		b.ServiceAccounts && !before.ServiceAccounts || more(b.MaxLifetime, before.MaxLifetime) || more(b.Idle, before.Idle) ||
+		b.MaxGrace > before.MaxGrace || len(b.Keep(catalogue).Minus(before.Keep(catalogue))) > 0
+}
+
+// Expiry is when a key ends that is made now and whose creator does not say. It
+// is on a whole second, like the expiry of tokens.
+func (b *Bounds) Expiry(now time.Time) time.Time {
+	return now.Add(b.DefaultLifetime).Truncate(time.Second)
+}
+
+// slack is by how much a lifetime may exceed its bound: who says "in 90 days"
+// counts from a clock of their own.
+const slack = time.Hour
+
+// Rule names a rule that a key breaks: the member of Rules that says so.
+type Rule string
+
+// The rules that a key which exists can break.
+const (
+	RuleEnabled     Rule = "api_keys_enabled"
+	RuleMaxLifetime Rule = "max_lifetime_days"
+	RuleAllowNever  Rule = "allow_never_expiring"
+	RuleNetworks    Rule = "require_allowed_cidrs"
+	RuleIdle        Rule = "disable_idle_after_days"
+)
+
+// Violation is a rule that a key breaks, with a sentence for its holder: what the
+// policy says, what the key is, what to do.
+type Violation struct {
+	Rule Rule
+	Text string
+}
+
+// Violations lists the rules that a key breaks at an instant: it is not exchanged
+// while it breaks one. Expiry is never changed for it.
+func (b *Bounds) Violations(r *keys.Record, now time.Time) []Violation {
+	return b.ViolationsOf(r.Key, r.MadeAt(), r.IdleSince(), now)
+}
+
+// ViolationsOf is Violations of a key whose newest secret was made, and which was
+// last used or rotated, at these times.
+func (b *Bounds) ViolationsOf(key keys.Key, madeAt, idleSince, now time.Time) []Violation {
+	found := b.breaks(key, madeAt)
+	if idle := now.Sub(idleSince); b.Idle > 0 && idle > b.Idle {
+		found = append(found, Violation{RuleIdle, fmt.Sprintf(
+			"The API key was not used for %s, and policy disables keys after %s without use: rotate it, which gives it a new secret, or create a new one.",
+			days(idle), days(b.Idle))})
+	}
+	return found
+}
+
+// Admits checks a key whose newest secret was made at some time against rules; nil
+// is all of them, but for its use. Errors wrap ErrPolicy.
+func (b *Bounds) Admits(key keys.Key, madeAt time.Time, rules ...Rule) error {
+	for _, v := range b.breaks(key, madeAt) {
+		if rules == nil || slices.Contains(rules, v.Rule) {
+			return fmt.Errorf("%w: %s", ErrPolicy, v.Text)
+		}
+	}
+	return nil
+}
+
+// ErrPolicy means that the API-key policy does not allow what is asked for.
+var ErrPolicy = fmt.Errorf("%w: not allowed by policy", workspace.ErrInvalid)
+
+// breaks lists the rules that a key breaks by what it is. madeAt is when its
+// newest secret was made: rotating a key starts its lifetime anew.
+func (b *Bounds) breaks(key keys.Key, madeAt time.Time) (found []Violation) {
+	add := func(rule Rule, format string, args ...any) {
+		found = append(found, Violation{rule, fmt.Sprintf(format, args...)})
+	}
+	if !b.Enabled {
+		add(RuleEnabled, "API keys are disabled by policy: ask an organization admin.")
+	}
+	switch lifetime := key.ExpiresAt.Sub(madeAt); {
+	case key.ExpiresAt.IsZero() && b.MaxLifetime > 0:
+		add(RuleMaxLifetime, "The API key never expires, and policy allows a lifetime of at most %s: set its expires_at to %s or earlier, or rotate it first.", days(b.MaxLifetime), date(madeAt.Add(b.MaxLifetime)))
+	case key.ExpiresAt.IsZero() && !b.AllowNever:
+		add(RuleAllowNever, "The API key never expires, which policy does not allow: set its expires_at.")
+	case !key.ExpiresAt.IsZero() && b.MaxLifetime > 0 && lifetime > b.MaxLifetime+slack:
+		add(RuleMaxLifetime, "The API key lives longer than policy allows, %s instead of at most %s: set its expires_at to %s or earlier, or rotate it first.",
+			days(lifetime), days(b.MaxLifetime), date(madeAt.Add(b.MaxLifetime)))
+	}
+	if b.RequireNetworks && len(key.AllowedCIDRs) == 0 {
+		add(RuleNetworks, "The API key may be used from everywhere, and policy wants keys tied to networks: set its allowed_cidrs.")
+	}
+	return found
+}
+
+// date is an instant that people can copy into expires_at.
+func date(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) }
+
+// days is a duration for people, rounded down.
+func days(d time.Duration) string {
+	switch n := int64(d / day); {
+	case n == 1:
+		return "1 day"
+	case n > 1:
+		return fmt.Sprintf("%d days", n)
+	}
+	return d.Truncate(time.Second).String()
+}
+
+// Within checks that the rules of a workspace only narrow those of the
+// organization. Errors wrap workspace.ErrInvalid.
+func (r Rules) Within(organization Bounds) error {
+	for _, n := range []struct {
+		name  string
+		value *int64
+		most  int64 // 0: none
+	}{
+		{"max_lifetime_days", r.MaxLifetimeDays, int64(organization.MaxLifetime / day)},
+		{"default_lifetime_days", r.DefaultLifetimeDays, int64(organization.MaxLifetime / day)},
+		{"disable_idle_after_days", r.IdleDays, int64(organization.Idle / day)},
+	} {
+		if n.value != nil && n.most > 0 && *n.value > n.most {
+			return fmt.Errorf("%w: %s is %d, and the organization allows at most %d: a workspace can only narrow that", workspace.ErrInvalid, n.name, *n.value, n.most)
+		}
+	}
+	if most := int64(organization.MaxGrace / time.Second); r.MaxGraceSeconds != nil && *r.MaxGraceSeconds > most {
+		return fmt.Errorf("%w: max_grace_period_seconds is %d, and the organization allows at most %d: a workspace can only narrow that", workspace.ErrInvalid, *r.MaxGraceSeconds, most)
+	}
+	for _, w := range []struct {
+		name  string
+		wider bool
+	}{
+		{"api_keys_enabled", says(r.Enabled, false) && !organization.Enabled},
+		{"allow_never_expiring", says(r.AllowNever, false) && !organization.AllowNever},
+		{"require_allowed_cidrs", !says(r.RequireNetworks, true) && organization.RequireNetworks},
+		{"service_accounts_manage_keys", says(r.ServiceAccounts, false) && !organization.ServiceAccounts},
+	} {
+		if w.wider {
+			return fmt.Errorf("%w: %s allows what the organization does not: a workspace can only narrow that; use null to follow the organization", workspace.ErrInvalid, w.name)
+		}
+	}
+	return nil
+}
