@@ -1,11 +1,14 @@
 package adminhttp_test
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Nobody overwrites what they have not seen, and what was read can be sent back.
@@ -136,6 +139,26 @@ func TestNoWorkspaceIsNotTheOrganization(t *testing.T) {
 		}
 		if got := h.want(200, h.owner.secret, get, "/policy", nil); got.object["version"] != 0.0 {
 			h.Errorf("the policy is %s", got.body)
+		}
+	})
+}
+
+// While a replica does not confirm a document, the answer is 202 with what is
+// committed.
+func TestDocumentsThatAreNotConfirmed(t *testing.T) {
+	on(t, func(h *house) {
+		me := h.steady()
+		h.exec(`INSERT INTO replicas (id, host, acked, renewals) VALUES ('silent', 'elsewhere', 0, 1)`)
+		impatient := func(r *http.Request) {
+			ctx, cancel := context.WithTimeout(h.Context(), 500*time.Millisecond)
+			h.Cleanup(cancel)
+			*r = *r.WithContext(ctx)
+		}
+		for path, body := range map[string]object{"/policy": {"default_lifetime_days": 30}, h.in("/policy"): {"default_lifetime_days": 20}, h.in("/quota"): {"max_keys": 30}} {
+			pending := h.want(202, me, put, path, body, impatient)
+			if got := h.want(200, me, get, path, nil); string(got.body) != string(pending.body) || pending.header.Get("ETag") != `"1"` {
+				h.Errorf("%s: %s, then %s", path, pending.body, got.body)
+			}
 		}
 	})
 }
