@@ -77,6 +77,9 @@ func TestViolations(t *testing.T) {
 	tied.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	rotated.Secrets = append([]keys.StoredSecret{{ID: "sec_2", CreatedAt: workspace.At(start.Add(20 * day))}}, rotated.Secrets...)
 	now := start.Add(25 * day)
+	admins, formers := record(0, 0), record(0, 0)
+	admins.UserID, admins.OwnerIsAdmin = "usr_1", true
+	formers.UserID = "usr_1"
 	for _, c := range []struct {
 		name   string
 		rules  policy.Rules
@@ -99,6 +102,8 @@ func TestViolations(t *testing.T) {
 		{"in use", policy.Rules{IdleDays: ptr[int64](5)}, inUse, nil, ""},
 		{"idle since it was used", policy.Rules{IdleDays: ptr[int64](4)}, inUse, []policy.Rule{policy.RuleIdle}, "not used for 5 days"},
 		{"idle until it was rotated", policy.Rules{IdleDays: ptr[int64](10)}, rotated, nil, ""},
+		{"an organization admin's", policy.Rules{Enabled: ptr(false), AllowNever: ptr(false), IdleDays: ptr[int64](1)}, admins, nil, ""},
+		{"a former one's", policy.Rules{Enabled: ptr(false)}, formers, []policy.Rule{policy.RuleEnabled}, ""},
 		{"all at once", policy.Rules{Enabled: ptr(false), RequireNetworks: ptr(true), IdleDays: ptr[int64](1), AllowNever: ptr(false)}, record(0, 0),
 			[]policy.Rule{policy.RuleEnabled, policy.RuleAllowNever, policy.RuleNetworks, policy.RuleIdle}, ""},
 	} {

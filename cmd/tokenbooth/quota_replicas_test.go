@@ -235,7 +235,7 @@ func TestExchangesWithoutRedis(t *testing.T) {
 	for _, p := range phases {
 		began := time.Now()
 		p.do()
-		time.Sleep(p.last) // what is measured is what happens meanwhile
+		<-time.After(p.last) // what is measured is what happens meanwhile
 		f.report(p.name, steady.between(began, time.Now()))
 		switch p.name {
 		case "stopped", "frozen":

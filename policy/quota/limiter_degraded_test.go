@@ -98,6 +98,27 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// What is admitted here while the source is asked again counts afterwards.
+func TestLocalUnitsDuringTheFirstAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2, quota.Limits{PerMinute: n(60), Burst: n(100)})
+		f.line.down = true
+		f.spend(0)
+		f.line.set(func(s *line) { s.down, s.delay = false, 100*time.Millisecond })
+		pass(time.Second)
+		var probe sync.WaitGroup
+		probe.Go(func() { f.spend(0) })
+		pass(50 * time.Millisecond)
+		if got := f.burst(0); got != 49 {
+			t.Errorf("%d of the 49 that are left of the share", got)
+		}
+		probe.Wait()
+		if got := f.burst(0); got > 1 {
+			t.Errorf("%d by the source after the whole share", got)
+		}
+	})
+}
+
 // Day and month go on by what is known and by what was admitted since.
 func TestCountsWithoutTheSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

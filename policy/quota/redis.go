@@ -128,7 +128,7 @@ func redisArgs(o *Order) []any {
 	args = append(args, o.Units, o.Force, len(o.Rates))
 	for i := range o.Rates {
 		r := &o.Rates[i]
-		args = append(args, micros(r.Rate.Interval), micros(r.Rate.Capacity()), micros(min(r.Debt, r.Rate.Capacity())))
+		args = append(args, micros(r.Rate.Interval), micros(r.Rate.Capacity()), micros(r.Debt))
 	}
 	for i := range o.Counts {
 		c := &o.Counts[i]

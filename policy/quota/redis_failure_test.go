@@ -3,6 +3,7 @@ package quota_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -162,7 +163,7 @@ func (c deafConn) Write(b []byte) (int, error) {
 func (c deafConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.scripts.Load() > 0 {
-		return 0, net.ErrClosed
+		return 0, io.EOF // which a client takes for a reason to try again
 	}
 	return n, err
 }

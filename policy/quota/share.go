@@ -72,7 +72,8 @@ func (r rate) share(replicas int) Rate {
 // shares add up to one limit (or to n units at once, if the burst is less than
 // that), beside which the source may have admitted one until it failed and after
 // it has come back: so in any time t all replicas admit at most
-// 2 * (Burst + t/Interval).
+// 2 * (Burst + t/Interval), and what grows within the 100 ms of a lease and the
+// 250 ms of margin.
 //
 // What is admitted here is passed to the source when it is back, as debt: n times
 // what this replica has admitted, since it stands for n. The source takes the

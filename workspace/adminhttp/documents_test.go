@@ -148,7 +148,7 @@ func TestNoWorkspaceIsNotTheOrganization(t *testing.T) {
 func TestDocumentsThatAreNotConfirmed(t *testing.T) {
 	on(t, func(h *house) {
 		me := h.steady()
-		h.exec(`INSERT INTO replicas (id, host, acked, renewals) VALUES ('silent', 'elsewhere', 0, 1)`)
+		h.exec(`INSERT INTO replicas (id, host, renewals, acked_seq, renewed_at) VALUES ('silent', 'elsewhere', 1, 0, 0)`)
 		impatient := func(r *http.Request) {
 			ctx, cancel := context.WithTimeout(h.Context(), 500*time.Millisecond)
 			h.Cleanup(cancel)

@@ -414,3 +414,24 @@ func TestWideningLimits(t *testing.T) {
 		want(t, name, workspace.ErrInvalid, err)
 	}
 }
+
+// Whoever sets a rule too many can take it back.
+func TestAdminsAreNotLockedOut(t *testing.T) {
+	h := newHouse(t, schematest.SQLite(t))
+	check(t, h.AddMember(t.Context(), operator, h.ws, h.admin, workspace.Owner))
+	own, err := h.CreatePersonalKey(t.Context(), manage.User(h.admin), h.ws, manage.NewKey{Name: "own"})
+	check(t, err)
+	by := manage.Bearer(own.Key, nil)
+	_, impact, err := h.SetKeyPolicy(t.Context(), by, "", policy.Rules{Enabled: ptr(false), MaxLifetimeDays: ptr[int64](1)})
+	check(t, err)
+	if impact.Keys != 1 || impact.Blocked != 0 || h.read(own.ID).Generation != 1 {
+		t.Errorf("%+v", impact)
+	}
+	if listed, err := h.Key(t.Context(), operator, h.ws, own.ID); err != nil || len(listed.Blocked) > 0 {
+		t.Errorf("%v, %v", listed.Blocked, err)
+	}
+	_, err = h.CreatePersonalKey(t.Context(), by, h.ws, manage.NewKey{Name: "another"})
+	want(t, "a new key", policy.ErrPolicy, err)
+	_, _, err = h.SetKeyPolicy(t.Context(), by, "", policy.Rules{})
+	check(t, err)
+}
