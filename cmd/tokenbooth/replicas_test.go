@@ -20,6 +20,7 @@ import (
 type cluster struct {
 	*backend
 	t    *testing.T
+	env  []string
 	a, b *replica
 	ws   workspace.ID
 }
@@ -29,7 +30,7 @@ var tester = manage.Operator("test")
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	env := onPostgres(schematest.PostgresURL(t))
-	c := &cluster{t: t, backend: participant(t, env)}
+	c := &cluster{t: t, env: env, backend: participant(t, env)}
 	ws, err := c.manager.CreateWorkspace(t.Context(), tester, "Payments", "")
 	if err != nil {
 		t.Fatal(err)

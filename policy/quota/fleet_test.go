@@ -187,4 +187,3 @@ func rateOf(l quota.Limits) quota.Rate {
 }
 
 const lease = 100 * time.Millisecond
-
