@@ -54,11 +54,11 @@ type Counters struct {
 	tidied    string     // the day on which totals were forgotten last; the flush's own
 
 	mu        sync.Mutex
-	pending   map[row]int64           // not written yet
-	sending   map[row]int64           // being written
-	read      map[row]int64           // totals as they were last read
-	loaded    map[workspace.ID]string // the day for which totals were read
-	loadAgain time.Time               // not before
+	pending   map[row]int64              // not written yet
+	sending   map[row]int64              // being written
+	read      map[row]int64              // totals as they were last read
+	loaded    map[workspace.ID]time.Time // when totals were read last
+	loadAgain time.Time                  // not before
 
 	dropped atomic.Uint64
 }
@@ -83,7 +83,7 @@ func NewCounters(db Database, interval time.Duration, log *slog.Logger, now func
 	}
 	return &Counters{
 		db: db, interval: interval, log: log, now: now,
-		pending: map[row]int64{}, read: map[row]int64{}, loaded: map[workspace.ID]string{},
+		pending: map[row]int64{}, read: map[row]int64{}, loaded: map[workspace.ID]time.Time{},
 	}
 }
 
@@ -126,7 +126,7 @@ func (c *Counters) Load(ctx context.Context, in workspace.ID) error {
 	now := c.now()
 	today := c.calendars.at(now)
 	c.mu.Lock()
-	known, wait := c.loaded[in] == today.day, c.loadAgain.Sub(now)
+	known, wait := c.isLoaded(in, today), c.loadAgain.Sub(now)
 	c.mu.Unlock()
 	if known {
 		return nil
@@ -135,6 +135,25 @@ func (c *Counters) Load(ctx context.Context, in workspace.ID) error {
 		return errJustFailed
 	}
 	return c.loadOnce(ctx, in, today)
+}
+
+func (c *Counters) isLoaded(in workspace.ID, today *calendar) bool {
+	at, loaded := c.loaded[in]
+	return loaded && !at.Before(today.dayStart)
+}
+
+// Refresh begins to read the totals of a workspace anew if they are older than one
+// interval, and does not wait: for who has to know what other replicas have counted.
+func (c *Counters) Refresh(in workspace.ID) {
+	now := c.now()
+	c.mu.Lock()
+	due := now.Sub(c.loaded[in]) >= c.interval && !now.Before(c.loadAgain)
+	c.mu.Unlock()
+	if due {
+		c.loads.DoChan(string(in), func() (any, error) {
+			return nil, c.load(context.Background(), in, c.calendars.at(now))
+		})
+	}
 }
 
 // loadOnce shares one reading among all who need it. Whoever leaves must not spoil
@@ -170,7 +189,7 @@ func (c *Counters) load(ctx context.Context, in workspace.ID, today *calendar) e
 	if len(c.loaded) >= maxRows/2 {
 		clear(c.loaded) // they are read again when they are asked for
 	}
-	c.loaded[in] = today.day
+	c.loaded[in] = c.now()
 	return nil
 }
 

@@ -171,7 +171,7 @@ func (c *Counters) forget() {
 	}
 	c.tidied = today.day
 	maps.DeleteFunc(c.read, func(r row, _ int64) bool { return r.period != today.day && r.period != today.month })
-	maps.DeleteFunc(c.loaded, func(_ workspace.ID, day string) bool { return day != today.day })
+	maps.DeleteFunc(c.loaded, func(in workspace.ID, _ time.Time) bool { return !c.isLoaded(in, today) })
 }
 
 // pruneDaily deletes what is older than keepTotals, at its first call of a day.

@@ -27,7 +27,7 @@ type flight struct {
 	prepaid int64         // units of the order that calendar counts have counted already
 	landed  chan struct{} // closed when the fields below are set, under the account's mutex
 
-	sent, received time.Time
+	sent, received time.Time // received is set before
 	err            error
 	granted        int64
 	units          int64 // of those granted, for who waits

@@ -91,7 +91,7 @@ func (l *Limiter) show(ln *lane, now time.Time, d *Decision) {
 // seen is the rate that decides: the whole, or the share.
 func (l *Limiter) seen(r *rate, degraded bool) Rate {
 	if degraded {
-		return r.share(l.replicas())
+		return l.own(r)
 	}
 	return r.Rate
 }

@@ -47,6 +47,7 @@ type lane struct {
 type terms struct {
 	workspace workspace.ID
 	version   int64
+	parts     int   // among how many replicas limits are divided
 	perMinute int64 // of the key
 	date      string
 	soft      bool
@@ -76,13 +77,13 @@ type count struct {
 // agree brings a lane up to date. What was leased under other limits is forgotten,
 // and nothing is refused before the source has been asked under these: it may hold
 // a debt which they do not allow, and must be told.
-func (ln *lane) agree(d Demand, limits Limits, version int64, today *calendar) {
-	if t := ln.terms; t != nil && t.version == version && t.perMinute == d.PerMinute && t.date == today.day {
+func (ln *lane) agree(d Demand, limits Limits, version int64, parts int, today *calendar) {
+	if t := ln.terms; t != nil && t.version == version && t.parts == parts && t.perMinute == d.PerMinute && t.date == today.day {
 		return
 	}
 	ln.account.agree(limits, version, today)
 	ln.units, ln.asked = 0, false
-	ln.terms = ln.draw(d, limits, version, today)
+	ln.terms = ln.draw(d, limits, version, parts, today)
 	if n := len(ln.terms.rates); d.PerMinute > 0 {
 		ln.key.cap(ln.terms.rates[n-1].Rate)
 	}
@@ -103,15 +104,15 @@ func (a *account) agree(limits Limits, version int64, today *calendar) {
 }
 
 // draw lists the limits that apply, in the order in which they are shown.
-func (ln *lane) draw(d Demand, limits Limits, version int64, today *calendar) *terms {
+func (ln *lane) draw(d Demand, limits Limits, version int64, parts int, today *calendar) *terms {
 	a := ln.account
-	t := &terms{workspace: d.Workspace, version: version, perMinute: d.PerMinute, date: today.day, soft: limits.Mode == Soft}
+	t := &terms{workspace: d.Workspace, version: version, parts: parts, perMinute: d.PerMinute, date: today.day, soft: limits.Mode == Soft}
 	if r, limited := limits.Rate(); limited {
-		t.rates = append(t.rates, rate{r, "minute", "", *limits.PerMinute, &a.minute})
+		t.rates = append(t.rates, rate{share(r, parts), "minute", "", *limits.PerMinute, &a.minute})
 	}
 	if d.PerMinute > 0 {
 		r := PerMinute(int(d.PerMinute), int(d.PerMinute))
-		t.rates = append(t.rates, rate{r, "key", d.Key, d.PerMinute, &ln.key})
+		t.rates = append(t.rates, rate{share(r, parts), "key", d.Key, d.PerMinute, &ln.key})
 	}
 	if limits.PerDay != nil {
 		t.counts = append(t.counts, count{"day", today.day, *limits.PerDay, today.dayEnd, 24 * time.Hour, &a.day})

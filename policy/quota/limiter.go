@@ -14,7 +14,7 @@ import (
 type Options struct {
 	Limits   func(context.Context, workspace.ID) (Limits, int64, error) // of a workspace, and their version; an error means that they cannot be known
 	Source   Source
-	Shared   bool             // other replicas draw from the same source
+	Shared   bool             // other replicas draw from the same source; else each has a part of the limits
 	Replicas func() int       // how many live, at least 1; nil: 1
 	Counters *Counters        // what was counted in SQL; nil: none
 	Now      func() time.Time // nil: time.Now
@@ -29,6 +29,9 @@ type Options struct {
 // before than that (a waiting exchange's: than one request takes, 250 ms at most).
 //
 // While it does not answer, each replica decides by its share: see alone.
+//
+// Where each replica has a source of its own, it admits its part of a rate, limit
+// divided by the replicas that live, all the time.
 //
 // Calendar counts are exact while the source answers. Otherwise each replica knows
 // of the others what they have written to SQL: together they admit at most what
@@ -105,8 +108,19 @@ func (l *Limiter) Spend(ctx context.Context, d Demand) (Decision, error) {
 		// Without them the limiter goes on with what is known: SQL that is away must
 		// not stop exchanges. The next one tries again.
 		_ = l.options.Counters.Load(ctx, d.Workspace)
+		if l.Degraded() || l.parts() > 1 {
+			l.options.Counters.Refresh(d.Workspace)
+		}
 	}
 	return l.decide(ctx, d, limits, version)
+}
+
+// parts is among how many a limit is divided while the source answers.
+func (l *Limiter) parts() int {
+	if l.options.Shared {
+		return 1
+	}
+	return l.replicas()
 }
 
 // note counts an exchange that is admitted.
@@ -121,7 +135,7 @@ func (l *Limiter) note(in workspace.ID, now time.Time) {
 func (l *Limiter) decide(ctx context.Context, d Demand, limits Limits, version int64) (Decision, error) {
 	ln := l.shelf.open(d, l.options.Now)
 	now := ln.used
-	ln.agree(d, limits, version, l.calendars.at(now))
+	ln.agree(d, limits, version, l.parts(), l.calendars.at(now))
 	if decision, decided := l.fromMemory(ln, now); decided {
 		ln.account.mu.Unlock()
 		return decision, nil

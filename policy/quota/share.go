@@ -64,8 +64,17 @@ func (ln *lane) prepay(units int64) {
 // A debt is time, and the time in which a whole burst grows back is the same for
 // the share: Burst/n * Interval*n. So a debt to the one is as full a debt to the
 // other, and what was spent before the source went away goes on to count.
-func (r rate) share(replicas int) Rate {
+func share(r Rate, replicas int) Rate {
 	return Rate{Burst: max(1, r.Burst/replicas), Interval: r.Interval * time.Duration(replicas)}
+}
+
+// own is what this replica may admit by itself of a rate of a lane. Where each has a
+// source of its own, that is a share already.
+func (l *Limiter) own(r *rate) Rate {
+	if l.options.Shared {
+		return share(r.Rate, l.replicas())
+	}
+	return r.Rate
 }
 
 // alone decides by this replica's share while the source does not answer. The n
@@ -84,13 +93,12 @@ func (l *Limiter) alone(ln *lane, now time.Time) Decision {
 	if !ln.terms.soft && l.shareSpent(ln, now) {
 		return l.refuse(ln, now, true)
 	}
-	n := l.replicas()
 	for i := range ln.terms.rates {
 		r := &ln.terms.rates[i]
-		share := r.share(n)
-		r.meter.spend(share.Interval, now)
+		own := l.own(r)
+		r.meter.spend(own.Interval, now)
 		if ln.terms.soft { // enough to see that it is exceeded; more would outlast the mode
-			r.meter.spent = min(r.meter.spent, share.Capacity()+share.Interval)
+			r.meter.spent = min(r.meter.spent, own.Capacity()+own.Interval)
 		}
 	}
 	if ln.account.prepaid > 0 && len(ln.terms.counts) > 0 {
@@ -105,9 +113,8 @@ func (l *Limiter) alone(ln *lane, now time.Time) Decision {
 }
 
 func (l *Limiter) shareSpent(ln *lane, now time.Time) bool {
-	n := l.replicas()
 	for i := range ln.terms.rates {
-		if r := &ln.terms.rates[i]; r.share(n).Wait(r.meter.shown(now)) > 0 {
+		if r := &ln.terms.rates[i]; l.own(r).Wait(r.meter.shown(now)) > 0 {
 			return true
 		}
 	}

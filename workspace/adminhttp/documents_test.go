@@ -16,7 +16,7 @@ func TestEditingDocuments(t *testing.T) { on(t, editingDocuments) }
 
 func editingDocuments(h *house) {
 	t := h.TB
-	me := h.steady()
+	me := h.owner.secret
 	for path, member := range map[string]string{"/policy": "max_lifetime_days", h.in("/policy"): "disable_idle_after_days", h.in("/quota"): "max_keys"} {
 		first := h.want(200, me, get, path, nil)
 		if first.header.Get("ETag") != `"0"` || first.object["updated_at"] != nil || first.text("updated_by") != "" {
@@ -78,7 +78,7 @@ func TestBadDocuments(t *testing.T) { on(t, badDocuments) }
 
 func badDocuments(h *house) {
 	t := h.TB
-	me := h.steady()
+	me := h.owner.secret
 	numbers := []string{"0", "-1", "1.5", "1e2", "9223372036854775807", "9223372036854775808", "1e400", `"90"`, "true", "[]", "{}"}
 	bad := map[string][]string{
 		"max_lifetime_days": append(numbers, "3651"), "default_lifetime_days": numbers, "disable_idle_after_days": numbers,
@@ -147,7 +147,7 @@ func TestNoWorkspaceIsNotTheOrganization(t *testing.T) {
 // committed.
 func TestDocumentsThatAreNotConfirmed(t *testing.T) {
 	on(t, func(h *house) {
-		me := h.steady()
+		me := h.owner.secret
 		h.exec(`INSERT INTO replicas (id, host, renewals, acked_seq, renewed_at) VALUES ('silent', 'elsewhere', 1, 0, 0)`)
 		impatient := func(r *http.Request) {
 			ctx, cancel := context.WithTimeout(h.Context(), 500*time.Millisecond)
