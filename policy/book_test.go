@@ -153,6 +153,30 @@ func TestADocumentThatIsBrokenInPlace(t *testing.T) {
 	}
 }
 
+// A column of SQLite holds whatever somebody writes to it.
+func TestOtherKindsInColumns(t *testing.T) {
+	l := newLibrary(t, schematest.SQLite(t))
+	l.write("ws_1", 1, `{"max_lifetime_days": 60}`)
+	for i, row := range []string{
+		`'keys', 'ws_1', 'newest', 'x', 0, ''`, `'keys', 'ws_1', 2.5, 'x', 0, ''`, `'keys', 'ws_1', 3, x'00ff', 0, ''`, `'keys', 'ws_1', 4, 17, 0, ''`,
+		`'keys', 'ws_1', 5, 'x', 'yesterday', 12`, `'keys', 'ws_1', 6, 'x', 1e300, x'01'`, `'keys', 'ws_1', x'07', 'x', x'08', 0.5`, `'keys', 'ws_1', -8, 'x', -1, ''`,
+		`'keys', 'ws_1', 9223372036854775807, 'x', 9223372036854775807, ''`, `'keys', 'ws_1', 1e300, 'x', 0, ''`, `'keys', 'organization', 'a', 'x', 'b', ''`,
+	} {
+		if _, err := l.db.Writer().ExecContext(t.Context(), `INSERT INTO policies (kind, subject_id, version, document, created_at, created_by) VALUES (`+row+`)`); err != nil {
+			t.Fatalf("row %d: %v", i, err)
+		}
+		l.tell("ws_1")
+		l.tell(policy.Organization)
+		fresh := newLibrary(t, l.db)
+		l.held = false
+		unheld := l.longest("ws_1")
+		l.held = true
+		if l.longest("ws_1") != 60 || fresh.longest("ws_1") != 60 || unheld != 60 {
+			t.Errorf("after %s: %d days, in a new process %d, without the lease %d", row, l.longest("ws_1"), fresh.longest("ws_1"), unheld)
+		}
+	}
+}
+
 // Random bytes over a good document: there is always an answer, the good one or one
 // that the bytes happen to say.
 func TestRandomDocuments(t *testing.T) {

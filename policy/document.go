@@ -58,7 +58,11 @@ func Insert(ctx context.Context, tx sqlx.ExtContext, d Stored) error {
 	return nil
 }
 
-const documentColumns = `kind, subject_id, version, document, created_at, created_by`
+// documentColumns are cast, since a column of SQLite holds whatever somebody writes
+// to it: what is not of its type is a document that cannot be understood, or a time
+// long ago, and no error of reading.
+const documentColumns = `kind, subject_id, CAST(version AS BIGINT) AS version, COALESCE(CAST(document AS TEXT), '') AS document,
+	CAST(created_at AS BIGINT) AS created_at, CAST(created_by AS TEXT) AS created_by`
 
 // Versions reads the documents of a subject, the newest first.
 func Versions(ctx context.Context, q sqlx.ExtContext, kind Kind, subject string) ([]Stored, error) {

@@ -147,6 +147,9 @@ func (u *unit) store(ctx context.Context, kind policy.Kind, in workspace.ID, ver
 	if len(newest) > 0 {
 		next = newest[0].Version + 1
 	}
+	if next > maxVersion || next < 1 {
+		return fmt.Errorf("%w: somebody wrote version %d of this document to the database by hand: the operator has to delete that row of the table policies", workspace.ErrConflict, newest[0].Version)
+	}
 	err = policy.Insert(ctx, u.tx, policy.Stored{
 		Kind: kind, Subject: policyOf(in), Version: next, Text: string(is), CreatedAt: u.now, CreatedBy: u.by.String(),
 	})
@@ -158,6 +161,9 @@ func (u *unit) store(ctx context.Context, kind policy.Kind, in workspace.ID, ver
 	u.record(action, in, kind.Subject(policyOf(in)), detail)
 	return nil
 }
+
+// maxVersion is more than anybody reaches by changing a document.
+const maxVersion = 1 << 53
 
 // Impact is whom a change of policy touches.
 type Impact struct {
