@@ -214,15 +214,21 @@ func (b *Bounds) breaks(key keys.Key, madeAt time.Time) (found []Violation) {
 // date is an instant that people can copy into expires_at.
 func date(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) }
 
-// days is a duration for people, rounded down.
+// days is a duration for people, to the hour.
 func days(d time.Duration) string {
-	switch n := int64(d / day); {
-	case n == 1:
-		return "1 day"
-	case n > 1:
-		return fmt.Sprintf("%d days", n)
+	d = d.Round(time.Hour)
+	text := numbered(int64(d/day), "day")
+	if hours := int64(d % day / time.Hour); hours > 0 {
+		text += " and " + numbered(hours, "hour")
 	}
-	return d.Truncate(time.Second).String()
+	return text
+}
+
+func numbered(n int64, unit string) string {
+	if n == 1 {
+		return "1 " + unit
+	}
+	return fmt.Sprintf("%d %ss", n, unit)
 }
 
 // Within checks that the rules of a workspace only narrow those of the

@@ -168,14 +168,15 @@ func TestReplicasShareAQuota(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, url(t))
-			rates := []quota.Rate{quota.PerMinute(6000, 50), quota.PerMinute(3000, 20)}
-			one := f.tenant("One", quota.Limits{PerMinute: of[int64](6000), Burst: of[int64](50)})
-			other := f.tenant("Other", quota.Limits{PerMinute: of[int64](3000), Burst: of[int64](20)})
+			// The bursts are large enough that nothing is lost while a busy machine lets nobody ask.
+			rates := []quota.Rate{quota.PerMinute(3000, 150), quota.PerMinute(1800, 90)}
+			one := f.tenant("One", quota.Limits{PerMinute: of[int64](3000), Burst: of[int64](150)})
+			other := f.tenant("Other", quota.Limits{PerMinute: of[int64](1800), Burst: of[int64](90)})
 			ctx, stop := context.WithTimeout(t.Context(), 4*time.Second)
 			defer stop()
 			var running sync.WaitGroup
 			began := time.Now()
-			all := []*attempts{f.hammer(ctx, &running, one, 3, time.Millisecond), f.hammer(ctx, &running, other, 2, time.Millisecond)}
+			all := []*attempts{f.hammer(ctx, &running, one, 2, 2*time.Millisecond), f.hammer(ctx, &running, other, 2, 2*time.Millisecond)}
 			running.Wait()
 			for i, a := range all {
 				admitted, rate := a.admitted(), rates[i]

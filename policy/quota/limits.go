@@ -72,7 +72,7 @@ func (l Limits) Validate() error {
 	case l.Burst != nil && l.PerMinute == nil:
 		return fmt.Errorf("%w: burst is %d without exchanges_per_minute, which it belongs to", workspace.ErrInvalid, *l.Burst)
 	case l.Mode != "" && l.Mode != Enforce && l.Mode != Soft:
-		return fmt.Errorf("%w: mode is %q: use enforce or soft", workspace.ErrInvalid, l.Mode)
+		return fmt.Errorf("%w: mode is %.20q: use enforce or soft", workspace.ErrInvalid, l.Mode)
 	}
 	return nil
 }

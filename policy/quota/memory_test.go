@@ -80,6 +80,15 @@ func TestMemoryWhenTheClockIsSetBack(t *testing.T) {
 	}
 }
 
+// Times are whole microseconds, and no debt gets smaller by that.
+func TestMemoryRoundsUp(t *testing.T) {
+	memory := quota.NewMemory(func() time.Time { return start })
+	o := quota.Order{Workspace: "ws_1", Rates: rates{{Rate: quota.Rate{Burst: 2, Interval: time.Second}, Debt: time.Millisecond + 1}}}
+	if a := take(t, memory, o); a.Debts[0] != time.Millisecond+time.Microsecond {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestMemoryAllocatesTheAnswer(t *testing.T) {
 	memory := quota.NewMemory(nil)
 	o := quota.Order{Workspace: workspace.NewID(), Units: 1, Rates: rates{hourly("", 9, 0), hourly("tbk_1", 9, 0)}, Counts: counts{window("2026-11", 9, 0)}}

@@ -138,31 +138,32 @@ func TestRedisCancelled(t *testing.T) {
 	})
 }
 
-// deaf are connections that break when a script was sent, before its answer.
+// deaf are connections of which each breaks when it has sent a script, before the
+// answer.
 type deaf struct{ scripts atomic.Int64 }
 
 type deafConn struct {
 	net.Conn
-	*deaf
+	all    *deaf
+	broken atomic.Bool
 }
 
 func (d *deaf) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	return deafConn{conn, d}, err
+	return &deafConn{Conn: conn, all: d}, err
 }
 
-func (c deafConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
+func (c *deafConn) Write(b []byte) (int, error) {
 	if strings.Contains(string(b), "evalsha") {
-		c.scripts.Add(1)
-		time.AfterFunc(20*time.Millisecond, func() { c.Close() }) // the script is carried out meanwhile
+		c.all.scripts.Add(1)
+		c.broken.Store(true)
 	}
-	return n, err
+	return c.Conn.Write(b)
 }
 
-func (c deafConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if c.scripts.Load() > 0 {
+func (c *deafConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b) // the answer, so the script has been carried out
+	if c.broken.Load() {
 		return 0, io.EOF // which a client takes for a reason to try again
 	}
 	return n, err

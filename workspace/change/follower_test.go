@@ -284,8 +284,8 @@ func TestFollowerCountsThoseThatLive(t *testing.T) {
 		stop() // it says goodbye
 		// The third never renews: it has crashed, and its row stays.
 		eventually(t, "one is left", func() bool { return first.Replicas() == 1 })
-		if n := rows(t, db); n != 2 {
-			t.Errorf("%d rows", n)
+		if n := rows(t, db); n < 2 {
+			t.Errorf("%d rows: the row of the dead is gone, so that this shows nothing", n)
 		}
 		_ = third
 	})

@@ -217,6 +217,8 @@ func TestOnlyAdminsLoosen(t *testing.T) {
 		}
 		_, err := h.Quota(t.Context(), manage.User(h.outsider), h.ws)
 		want(t, "an outsider reads", workspace.ErrNotFound, err)
+		_, err = h.SetQuota(t.Context(), manage.User(h.admin), "", quota.Limits{})
+		want(t, "a quota of no workspace", workspace.ErrNotFound, err)
 	})
 }
 

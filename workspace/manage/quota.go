@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -32,7 +33,18 @@ func (m *Manager) Quota(ctx context.Context, by Caller, in workspace.ID) (found 
 	return found, err
 }
 
+// aWorkspace refuses the installation: quotas are of workspaces alone.
+func aWorkspace(in workspace.ID) error {
+	if in == "" {
+		return fmt.Errorf("workspace %q: %w", in, workspace.ErrNotFound)
+	}
+	return nil
+}
+
 func (u *unit) quota(ctx context.Context, in workspace.ID) (q Quota, err error) {
+	if err := aWorkspace(in); err != nil {
+		return q, err
+	}
 	if q.Document, err = u.limits(ctx, in); err != nil {
 		return q, err
 	}
@@ -78,7 +90,7 @@ func (m *Manager) SetQuota(ctx context.Context, by Caller, in workspace.ID, limi
 
 // mayLimit checks limits, and whether the caller may allow what they allow.
 func (u *unit) mayLimit(ctx context.Context, in workspace.ID, limits quota.Limits) (before policy.Document[quota.Limits], err error) {
-	if err := limits.Validate(); err != nil {
+	if err := cmp.Or(aWorkspace(in), limits.Validate()); err != nil {
 		return before, err
 	}
 	if before, err = u.limits(ctx, in); err != nil {
