@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/mail"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -23,15 +24,21 @@ type User struct {
 
 const userColumns = `id, email, name, organization_admin, generation, disabled_at, deleted_at, created_at, updated_at`
 
-// NormalEmail checks an address and folds its case, so that one mailbox is one
-// user. Errors wrap ErrInvalid.
+// NormalEmail checks an address and folds the case of its ASCII letters, so that one
+// mailbox is one user, and no two are: other alphabets fold letters together that
+// are not the same. Errors wrap ErrInvalid.
 func NormalEmail(address string) (string, error) {
 	trimmed := strings.TrimSpace(address)
 	parsed, err := mail.ParseAddress(trimmed)
-	if err != nil || parsed.Address != trimmed || len(trimmed) > 254 || strings.ContainsFunc(trimmed, notPrintable) {
+	if err != nil || parsed.Address != trimmed || len(trimmed) > 254 || strings.ContainsFunc(trimmed, notPrintable) || strings.ContainsRune(trimmed, utf8.RuneError) {
 		return "", invalidf("the e-mail address %q: use the form name@example.com", address)
 	}
-	return strings.ToLower(trimmed), nil
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + ('a' - 'A')
+		}
+		return r
+	}, trimmed), nil
 }
 
 // InsertUser stores a new user. ErrConflict: the address is taken.
