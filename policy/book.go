@@ -69,7 +69,7 @@ func (b *Book[T]) Len() int { return len(b.current.Load().documents) }
 // Follow takes in a batch of changes: documents among them are read anew.
 func (b *Book[T]) Follow(ctx context.Context, batch change.Batch) error {
 	if !batch.Complete {
-		documents, faults, err := All(ctx, b.reader, b.kind, b.parse)
+		documents, faults, err := Documents(ctx, b.reader, b.kind, b.parse)
 		if err != nil {
 			return err
 		}

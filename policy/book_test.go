@@ -40,7 +40,7 @@ func (l *library) follow(batch change.Batch) {
 // write stores a version, whatever its text is.
 func (l *library) write(subject string, version int64, text string) {
 	l.t.Helper()
-	err := policy.Insert(l.t.Context(), l.db.Writer(), policy.Stored{
+	err := policy.InsertDocument(l.t.Context(), l.db.Writer(), policy.Stored{
 		Kind: policy.KindKeys, Subject: subject, Version: version, Text: text, CreatedAt: workspace.At(start), CreatedBy: "user:usr_1",
 	})
 	if err != nil {

@@ -48,8 +48,8 @@ type Stored struct {
 	CreatedBy string         `db:"created_by"`
 }
 
-// Insert stores a new version.
-func Insert(ctx context.Context, tx sqlx.ExtContext, d Stored) error {
+// InsertDocument stores a new version.
+func InsertDocument(ctx context.Context, tx sqlx.ExtContext, d Stored) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO policies (kind, subject_id, version, document, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?)`,
 		d.Kind, d.Subject, d.Version, d.Text, d.CreatedAt, d.CreatedBy)
 	if err != nil {
@@ -111,9 +111,9 @@ func choose[T any](versions []Stored, parse func(string) (T, error)) (d Document
 	return d, fault
 }
 
-// All reads the document of every subject that has one, as Current does. faults are
+// Documents reads the document of every subject that has one, as Current does. faults are
 // of the subjects with a newer one that cannot be understood.
-func All[T any](ctx context.Context, q sqlx.ExtContext, kind Kind, parse func(string) (T, error)) (documents map[string]Document[T], faults map[string]error, err error) {
+func Documents[T any](ctx context.Context, q sqlx.ExtContext, kind Kind, parse func(string) (T, error)) (documents map[string]Document[T], faults map[string]error, err error) {
 	found, err := newest(ctx, q, kind)
 	if err != nil {
 		return nil, nil, err

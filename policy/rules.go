@@ -37,15 +37,15 @@ const (
 // what is wrong: unknown and repeated members, other kinds, numbers out of bounds.
 func ParseRules(text string) (Rules, error) {
 	var r Rules
-	if err := Decode(text, &r); err != nil {
+	if err := DecodeDocument(text, &r); err != nil {
 		return Rules{}, err
 	}
 	return r, r.Validate()
 }
 
-// Decode reads a JSON object into a struct by the exact names of its members.
+// DecodeDocument reads a JSON object into a struct by the exact names of its members.
 // Errors wrap workspace.ErrInvalid: unknown and repeated members, other kinds.
-func Decode(text string, into any) error {
+func DecodeDocument(text string, into any) error {
 	members, err := oauth.ParseObject([]byte(text))
 	if err != nil {
 		return fmt.Errorf("%w: %w", workspace.ErrInvalid, err)

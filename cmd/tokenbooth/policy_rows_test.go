@@ -45,7 +45,7 @@ func (c *cluster) plant(version int64, text string) {
 		}
 		var subjects []string
 		for kind, of := range map[policy.Kind]string{policy.KindKeys: policy.Organization, policy.KindQuota: string(c.ws)} {
-			err := policy.Insert(ctx, tx, policy.Stored{Kind: kind, Subject: of, Version: version, Text: text, CreatedAt: workspace.At(time.Now()), CreatedBy: "nobody"})
+			err := policy.InsertDocument(ctx, tx, policy.Stored{Kind: kind, Subject: of, Version: version, Text: text, CreatedAt: workspace.At(time.Now()), CreatedBy: "nobody"})
 			if err != nil {
 				return err
 			}

@@ -44,7 +44,7 @@ const (
 // what is wrong.
 func ParseLimits(text string) (Limits, error) {
 	var l Limits
-	if err := policy.Decode(text, &l); err != nil {
+	if err := policy.DecodeDocument(text, &l); err != nil {
 		return Limits{}, err
 	}
 	return l, l.Validate()

@@ -150,7 +150,7 @@ func (u *unit) store(ctx context.Context, kind policy.Kind, in workspace.ID, ver
 	if next > maxVersion || next < 1 {
 		return fmt.Errorf("%w: somebody wrote version %d of this document to the database by hand: the operator has to delete that row of the table policies", workspace.ErrConflict, newest[0].Version)
 	}
-	err = policy.Insert(ctx, u.tx, policy.Stored{
+	err = policy.InsertDocument(ctx, u.tx, policy.Stored{
 		Kind: kind, Subject: policyOf(in), Version: next, Text: string(is), CreatedAt: u.now, CreatedBy: u.by.String(),
 	})
 	if err != nil {

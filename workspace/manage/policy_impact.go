@@ -19,7 +19,7 @@ func (u *unit) impact(ctx context.Context, in workspace.ID, rules policy.Rules) 
 	if err := u.mayRule(ctx, in, rules); err != nil {
 		return Impact{}, err
 	}
-	documents, _, err := policy.All(ctx, u.tx, policy.KindKeys, policy.ParseRules)
+	documents, _, err := policy.Documents(ctx, u.tx, policy.KindKeys, policy.ParseRules)
 	if err != nil {
 		return Impact{}, err
 	}
