@@ -36,6 +36,9 @@ type Record struct {
 	seq int64 // the change sequence at which this was read
 }
 
+// Seq is the number of the newest change that the record was read with.
+func (r *Record) Seq() int64 { return r.seq }
+
 // MadeAt is when the newest secret was made: rotating a key starts its lifetime
 // anew.
 func (r *Record) MadeAt() time.Time {

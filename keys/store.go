@@ -90,6 +90,29 @@ func Bump(ctx context.Context, tx sqlx.ExtContext, id ID) (int64, error) {
 	return generation, err
 }
 
+// BumpAll is Bump for many keys. It returns the new generations.
+func BumpAll(ctx context.Context, tx sqlx.ExtContext, ids []ID) (map[ID]int64, error) {
+	generations := map[ID]int64{}
+	for chunk := range slices.Chunk(ids, 500) {
+		var args []any
+		for _, id := range chunk {
+			args = append(args, id)
+		}
+		var rows []struct {
+			ID         ID    `db:"id"`
+			Generation int64 `db:"generation"`
+		}
+		err := sqlx.SelectContext(ctx, tx, &rows, `UPDATE keys SET generation = generation + 1 WHERE id IN (`+repeat("?", len(chunk))+`) RETURNING id, generation`, args...)
+		if err != nil {
+			return nil, fmt.Errorf("deny the tokens of %d keys: %w", len(chunk), err)
+		}
+		for _, row := range rows {
+			generations[row.ID] = row.Generation
+		}
+	}
+	return generations, nil
+}
+
 // Touch notes that something of a key was changed.
 func Touch(ctx context.Context, tx sqlx.ExtContext, id ID, at workspace.Time) error {
 	_, err := tx.ExecContext(ctx, `UPDATE keys SET updated_at = ? WHERE id = ?`, at, id)
@@ -121,6 +144,15 @@ func SpendUse(ctx context.Context, writer sqlx.ExtContext, id ID) (bool, error) 
 	}
 	n, err := result.RowsAffected()
 	return n == 1, err
+}
+
+// HasUse reports whether a key that may be used so often only has a use left.
+func HasUse(ctx context.Context, q sqlx.ExtContext, id ID) (bool, error) {
+	var n int
+	if err := sqlx.GetContext(ctx, q, &n, `SELECT COUNT(*) FROM keys WHERE id = ? AND (max_uses IS NULL OR uses < max_uses)`, id); err != nil {
+		return false, fmt.Errorf("read the uses of key %s: %w", id, err)
+	}
+	return n == 1, nil
 }
 
 // RefundUse gives a use back that came to nothing.

@@ -36,6 +36,7 @@ type Book[T any] struct {
 
 // pages are the documents of each subject that has one.
 type pages[T any] struct {
+	seq       int64 // the newest change that was taken in
 	documents map[string]Document[T]
 	faults    map[string]error
 }
@@ -44,15 +45,15 @@ type pages[T any] struct {
 // lease.
 func NewBook[T any](kind Kind, parse func(string) (T, error), reader sqlx.ExtContext, held func() bool, log *slog.Logger) *Book[T] {
 	b := &Book[T]{kind: kind, parse: parse, reader: reader, held: held, log: log}
-	b.current.Store(&pages[T]{map[string]Document[T]{}, map[string]error{}})
+	b.current.Store(&pages[T]{documents: map[string]Document[T]{}, faults: map[string]error{}})
 	return b
 }
 
-// Get returns the document of a subject; its zero value if there is none. The
-// error means that it cannot be known now.
-func (b *Book[T]) Get(ctx context.Context, subject string) (Document[T], error) {
-	if b.held() {
-		return b.current.Load().documents[subject], nil
+// Get returns the document of a subject, as of the change with that number or later;
+// its zero value if there is none. The error means that it cannot be known now.
+func (b *Book[T]) Get(ctx context.Context, subject string, since int64) (Document[T], error) {
+	if now := b.current.Load(); now.seq >= since && b.held() {
+		return now.documents[subject], nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -73,7 +74,7 @@ func (b *Book[T]) Follow(ctx context.Context, batch change.Batch) error {
 		if err != nil {
 			return err
 		}
-		next := &pages[T]{map[string]Document[T]{}, map[string]error{}}
+		next := &pages[T]{batch.Seq, map[string]Document[T]{}, map[string]error{}}
 		for subject, d := range documents {
 			b.put(next, subject, d, faults[subject])
 		}
@@ -81,7 +82,7 @@ func (b *Book[T]) Follow(ctx context.Context, batch change.Batch) error {
 		return nil
 	}
 	old := b.current.Load()
-	next := &pages[T]{maps.Clone(old.documents), maps.Clone(old.faults)}
+	next := &pages[T]{batch.Seq, old.documents, old.faults}
 	changed := false
 	for name := range batch.Subjects {
 		subject, ok := strings.CutPrefix(name, b.kind.Subject(""))
@@ -92,12 +93,12 @@ func (b *Book[T]) Follow(ctx context.Context, batch change.Batch) error {
 		if err != nil {
 			return err
 		}
+		if !changed {
+			next.documents, next.faults, changed = maps.Clone(old.documents), maps.Clone(old.faults), true
+		}
 		b.put(next, subject, d, fault)
-		changed = true
 	}
-	if changed {
-		b.current.Store(next)
-	}
+	b.current.Store(next)
 	return nil
 }
 
@@ -123,13 +124,15 @@ func NewRulebook(reader sqlx.ExtContext, held func() bool, log *slog.Logger) *Ru
 	return &Rulebook{NewBook(KindKeys, ParseRules, reader, held, log)}
 }
 
-// Bounds are what applies in a workspace.
-func (r *Rulebook) Bounds(ctx context.Context, in workspace.ID) (Bounds, error) {
-	organization, err := r.Get(ctx, Organization)
+// Bounds are what applies in a workspace, as of the change with that number or later.
+// A key's record must not meet rules that are older than it is: it may carry the
+// generation that newer rules gave it, and a token by the old ones would stand.
+func (r *Rulebook) Bounds(ctx context.Context, in workspace.ID, since int64) (Bounds, error) {
+	organization, err := r.Get(ctx, Organization, since)
 	if err != nil {
 		return Bounds{}, fmt.Errorf("policy of the organization: %w", err)
 	}
-	own, err := r.Get(ctx, string(in))
+	own, err := r.Get(ctx, string(in), since)
 	if err != nil {
 		return Bounds{}, fmt.Errorf("policy of %s: %w", in, err)
 	}

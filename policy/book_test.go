@@ -56,7 +56,7 @@ func (l *library) tell(subject string) {
 
 func (l *library) longest(in workspace.ID) int64 {
 	l.t.Helper()
-	b, err := l.Bounds(l.t.Context(), in)
+	b, err := l.Bounds(l.t.Context(), in, 0)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -89,6 +89,24 @@ func TestRulebook(t *testing.T) {
 			t.Errorf("after a restart: %d days", got)
 		}
 	})
+}
+
+// Whoever has read something as of a change gets the rules as of that change.
+func TestRulesAreNoOlderThanWhatTheyMeet(t *testing.T) {
+	l := newLibrary(t, schematest.SQLite(t))
+	l.write("ws_1", 1, `{"max_lifetime_days": 60}`)
+	l.tell("ws_1")
+	l.write("ws_1", 2, `{"max_lifetime_days": 30}`) // change 2, not taken in yet
+	for since, want := range map[int64]int64{0: 60, 1: 60, 2: 30} {
+		b, err := l.Bounds(t.Context(), "ws_1", since)
+		if err != nil || int64(b.MaxLifetime/day) != want {
+			t.Errorf("as of change %d: %d days, %v; want %d", since, b.MaxLifetime/day, err, want)
+		}
+	}
+	l.follow(change.Batch{Seq: 2, Complete: true, Subjects: map[string]bool{"tbk_1": true}})
+	if b, _ := l.Bounds(t.Context(), "ws_1", 2); b.MaxLifetime != 60*day {
+		t.Error("a change of something else is not taken in: the database was asked")
+	}
 }
 
 func TestABrokenDocumentIsPassedOver(t *testing.T) {
@@ -220,7 +238,7 @@ func TestRulebookWithoutADatabase(t *testing.T) {
 		t.Errorf("with the lease: %d days", got)
 	}
 	l.held = false
-	if _, err := l.Bounds(context.Background(), "ws_1"); err == nil {
+	if _, err := l.Bounds(context.Background(), "ws_1", 0); err == nil {
 		t.Error("without the lease and the database there is an answer")
 	}
 }

@@ -102,22 +102,7 @@ func (b *Bounds) Keep(s oauth.Scope) oauth.Scope {
 }
 
 func matchesAny(patterns []string, scope string) bool {
-	resource, action, _ := strings.Cut(scope, ":")
-	for _, pattern := range patterns {
-		if r, a, _ := strings.Cut(pattern, ":"); (r == "*" || r == resource) && (a == "*" || a == action) {
-			return true
-		}
-	}
-	return false
-}
-
-// Looser reports whether b allows anything of the catalogue's scopes, or of keys,
-// that before does not. What a key gets by default is not a bound.
-func (b *Bounds) Looser(before *Bounds, catalogue oauth.Scope) bool {
-	more := func(now, was time.Duration) bool { return was > 0 && (now == 0 || now > was) }
-	return b.Enabled && !before.Enabled || b.AllowNever && !before.AllowNever || !b.RequireNetworks && before.RequireNetworks ||
-		b.ServiceAccounts && !before.ServiceAccounts || more(b.MaxLifetime, before.MaxLifetime) || more(b.Idle, before.Idle) ||
-		b.MaxGrace > before.MaxGrace || len(b.Keep(catalogue).Minus(before.Keep(catalogue))) > 0
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return covers(pattern, scope) })
 }
 
 // Expiry is when a key ends that is made now and whose creator does not say. It
@@ -264,4 +249,35 @@ func (r Rules) Within(organization Bounds) error {
 		}
 	}
 	return nil
+}
+
+// Looser reports whether the rules of a workspace allow by themselves what those
+// before them did not, whatever the organization says and the catalogue has: both may
+// change. What a key gets by default is no bound.
+func (r Rules) Looser(before Rules) bool {
+	more := func(now, was *int64) bool { return was != nil && (now == nil || *now > *was) }
+	lifted := func(now, was *bool, strict bool) bool {
+		return says(was, !strict) == strict && says(now, !strict) != strict
+	}
+	return lifted(r.Enabled, before.Enabled, false) || lifted(r.AllowNever, before.AllowNever, false) ||
+		lifted(r.RequireNetworks, before.RequireNetworks, true) || lifted(r.ServiceAccounts, before.ServiceAccounts, false) ||
+		more(r.MaxLifetimeDays, before.MaxLifetimeDays) || more(r.IdleDays, before.IdleDays) || more(r.MaxGraceSeconds, before.MaxGraceSeconds) ||
+		widened(r.AllowedScopes, before.AllowedScopes)
+}
+
+// widened reports whether some pattern is within none of those before.
+func widened(now, before *[]string) bool {
+	if before == nil {
+		return false
+	}
+	return now == nil || slices.ContainsFunc(*now, func(pattern string) bool {
+		return !slices.ContainsFunc(*before, func(wide string) bool { return covers(wide, pattern) })
+	})
+}
+
+// covers reports whether every scope that a pattern matches is matched by another.
+func covers(wide, pattern string) bool {
+	r, a, _ := strings.Cut(wide, ":")
+	resource, action, _ := strings.Cut(pattern, ":")
+	return (r == "*" || r == resource) && (a == "*" || a == action)
 }

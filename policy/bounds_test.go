@@ -164,11 +164,20 @@ func randomRules(t *rapid.T, name string) policy.Rules {
 // Whatever a workspace says, it allows no more than the organization does.
 func TestAWorkspaceOnlyNarrows(t *testing.T) {
 	catalogue := oauth.NewScope("collectors:read", "collectors:delete", "charts:read", "charts:update")
+	more := func(now, was time.Duration) bool { return was > 0 && (now == 0 || now > was) }
 	rapid.Check(t, func(t *rapid.T) {
 		organization, own := randomRules(t, "organization"), randomRules(t, "workspace")
 		whole, narrowed := policy.Combine(organization, policy.Rules{}), policy.Combine(organization, own)
-		if narrowed.Looser(&whole, catalogue) {
+		if narrowed.Enabled && !whole.Enabled || narrowed.AllowNever && !whole.AllowNever || !narrowed.RequireNetworks && whole.RequireNetworks ||
+			narrowed.ServiceAccounts && !whole.ServiceAccounts || more(narrowed.MaxLifetime, whole.MaxLifetime) || more(narrowed.Idle, whole.Idle) ||
+			narrowed.MaxGrace > whole.MaxGrace || len(narrowed.Keep(catalogue).Minus(whole.Keep(catalogue))) > 0 {
 			t.Fatalf("%+v is looser than %+v", narrowed, whole)
+		}
+		if other := randomRules(t, "other"); !other.Looser(own) {
+			b := policy.Combine(organization, other)
+			if len(b.Keep(catalogue).Minus(narrowed.Keep(catalogue))) > 0 || more(b.MaxLifetime, narrowed.MaxLifetime) || b.Enabled && !narrowed.Enabled {
+				t.Fatalf("%+v is not looser than %+v, and allows more", other, own)
+			}
 		}
 		r := record(rapid.IntRange(0, 50).Draw(t, "expires"), rapid.IntRange(0, 30).Draw(t, "used"))
 		now := start.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "now")) * day)
@@ -181,35 +190,36 @@ func TestAWorkspaceOnlyNarrows(t *testing.T) {
 	})
 }
 
-// Looser says of two bounds whether there is something that only the first allows.
+// Looser says whether rules allow by themselves what others do not.
 func TestLooser(t *testing.T) {
-	catalogue := oauth.NewScope("collectors:read", "collectors:delete")
-	tight := policy.Combine(policy.Rules{
-		Enabled: ptr(false), MaxLifetimeDays: ptr[int64](30), MaxGraceSeconds: ptr[int64](60), RequireNetworks: ptr(true),
-		IdleDays: ptr[int64](30), AllowedScopes: &[]string{"*:read"},
-	}, policy.Rules{})
-	for name, loosen := range map[string]func(*policy.Bounds){
-		"enabled": func(b *policy.Bounds) { b.Enabled = true }, "lifetime": func(b *policy.Bounds) { b.MaxLifetime++ },
-		"any lifetime": func(b *policy.Bounds) { b.MaxLifetime = 0 }, "never": func(b *policy.Bounds) { b.AllowNever = true },
-		"grace": func(b *policy.Bounds) { b.MaxGrace++ }, "networks": func(b *policy.Bounds) { b.RequireNetworks = false },
-		"idle": func(b *policy.Bounds) { b.Idle++ }, "always idle": func(b *policy.Bounds) { b.Idle = 0 },
-		"service accounts": func(b *policy.Bounds) { b.ServiceAccounts = true },
-	} {
-		b := tight
-		loosen(&b)
-		if !b.Looser(&tight, catalogue) {
-			t.Errorf("%s: not looser", name)
-		}
-		if tight.Looser(&b, catalogue) {
-			t.Errorf("%s: the tighter is looser", name)
-		}
+	tight := policy.Rules{
+		Enabled: ptr(false), AllowNever: ptr(false), MaxLifetimeDays: ptr[int64](30), MaxGraceSeconds: ptr[int64](60), RequireNetworks: ptr(true),
+		IdleDays: ptr[int64](30), AllowedScopes: &[]string{"collectors:*", "*:read"}, ServiceAccounts: ptr(false), DefaultLifetimeDays: ptr[int64](3),
 	}
-	wider := policy.Combine(policy.Rules{
-		Enabled: ptr(false), MaxLifetimeDays: ptr[int64](30), MaxGraceSeconds: ptr[int64](60), RequireNetworks: ptr(true),
-		IdleDays: ptr[int64](30), AllowedScopes: &[]string{"*:*"},
-	}, policy.Rules{})
-	if !wider.Looser(&tight, catalogue) || tight.Looser(&wider, catalogue) {
-		t.Error("scopes do not count")
+	if tight.Looser(tight) || tight.Looser(policy.Rules{}) || !(policy.Rules{}).Looser(tight) {
+		t.Error("what says nothing is looser than what says something, and nothing else")
+	}
+	for name, c := range map[string]struct {
+		change func(*policy.Rules)
+		looser bool
+	}{
+		"enabled": {func(r *policy.Rules) { r.Enabled = ptr(true) }, true}, "enabled by default": {func(r *policy.Rules) { r.Enabled = nil }, true},
+		"lifetime": {func(r *policy.Rules) { r.MaxLifetimeDays = ptr[int64](31) }, true}, "any lifetime": {func(r *policy.Rules) { r.MaxLifetimeDays = nil }, true},
+		"shorter": {func(r *policy.Rules) { r.MaxLifetimeDays = ptr[int64](29) }, false}, "never": {func(r *policy.Rules) { r.AllowNever = nil }, true},
+		"grace": {func(r *policy.Rules) { r.MaxGraceSeconds = ptr[int64](61) }, true}, "no grace": {func(r *policy.Rules) { r.MaxGraceSeconds = ptr[int64](0) }, false},
+		"networks": {func(r *policy.Rules) { r.RequireNetworks = ptr(false) }, true}, "idle": {func(r *policy.Rules) { r.IdleDays = nil }, true},
+		"service accounts": {func(r *policy.Rules) { r.ServiceAccounts = nil }, true}, "default": {func(r *policy.Rules) { r.DefaultLifetimeDays = ptr[int64](30) }, false},
+		"any scopes":   {func(r *policy.Rules) { r.AllowedScopes = nil }, true},
+		"other scopes": {func(r *policy.Rules) { r.AllowedScopes = &[]string{"charts:update"} }, true},
+		"all of them":  {func(r *policy.Rules) { r.AllowedScopes = &[]string{"*:*"} }, true},
+		"some of them": {func(r *policy.Rules) { r.AllowedScopes = &[]string{"collectors:update", "charts:read"} }, false},
+		"none of them": {func(r *policy.Rules) { r.AllowedScopes = &[]string{} }, false},
+	} {
+		r := tight
+		c.change(&r)
+		if r.Looser(tight) != c.looser {
+			t.Errorf("%s: looser is %v", name, !c.looser)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ func TestRoles(t *testing.T) {
 		t.Errorf("a role that is not there bundles %q", got)
 	}
 	p := &policy.Policy{Catalogue: catalogue}
-	if got := p.Holds(&everything, &keys.Record{OwnerRole: "gone", OwnerScopes: oauth.NewScope("charts:read")}); len(got) > 0 {
+	if got := p.Holds(&keys.Record{OwnerRole: "gone", OwnerScopes: oauth.NewScope("charts:read")}); len(got) > 0 {
 		t.Errorf("a service account whose role is gone holds %q", got)
 	}
 }

@@ -39,8 +39,8 @@ type Grant struct {
 	TTL      time.Duration
 }
 
-// Decide says what a token for a live key carries, within the bounds of its
-// workspace. It never grants more than Holds, and never lives longer than the key. Errors wrap ErrScope or
+// Decide says what a token for a live key carries. It never grants more than Holds
+// and the bounds of its workspace, and never lives longer than the key. Errors wrap ErrScope or
 // ErrAudience.
 func (p *Policy) Decide(b *Bounds, r *keys.Record, request Request, now time.Time) (Grant, error) {
 	audience, err := p.audience(r, request.Audience)
@@ -51,7 +51,7 @@ func (p *Policy) Decide(b *Bounds, r *keys.Record, request Request, now time.Tim
 	if err != nil {
 		return Grant{}, err
 	}
-	available := p.Audiences.narrow(p.Holds(b, r), audience)
+	available := p.Audiences.narrow(b.Keep(p.Holds(r)), audience)
 	scope := available
 	if len(request.Scope) > 0 {
 		if missing := request.Scope.Minus(available); len(missing) > 0 {
@@ -63,11 +63,12 @@ func (p *Policy) Decide(b *Bounds, r *keys.Record, request Request, now time.Tim
 	return Grant{Scope: scope, Audience: audience, Form: form, TTL: p.lifetime(r, now)}, nil
 }
 
-// Holds is every scope that some token of the key could carry: what its owner
-// holds now, within what its workspace may hold, what the key itself was given and
-// the audiences that it has.
-func (p *Policy) Holds(b *Bounds, r *keys.Record) oauth.Scope {
-	held := b.Keep(p.ownerHolds(r))
+// Holds is every scope that some token of the key could carry where nothing bounds
+// its workspace (Bounds.Keep): what its owner holds now, within what the key itself
+// was given and the audiences that it has. Who may grant what goes by this: bounds
+// may be lifted one day.
+func (p *Policy) Holds(r *keys.Record) oauth.Scope {
+	held := p.ownerHolds(r)
 	if r.Scopes != nil {
 		held = held.Intersect(*r.Scopes)
 	}

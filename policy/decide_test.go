@@ -101,7 +101,7 @@ func randomRequest(t *rapid.T, p *policy.Policy, r *keys.Record) policy.Request 
 	var request policy.Request
 	switch rapid.SampledFrom([]string{"everything", "part", "anything"}).Draw(t, "request") {
 	case "part":
-		request.Scope = p.Holds(&everything, r).Intersect(someScopes(t, p, "part"))
+		request.Scope = p.Holds(r).Intersect(someScopes(t, p, "part"))
 		request.Audience = rapid.SliceOfN(rapid.SampledFrom(p.Audiences.Names()), 0, 3).Draw(t, "known audiences")
 	case "anything":
 		request.Scope, request.Audience = someScopes(t, p, "requested scopes"), someAudiences(t, "requested audiences")
@@ -128,8 +128,8 @@ func TestDecideGrantsNoMoreThanIsHeld(t *testing.T) {
 }
 
 func checkScope(t *rapid.T, p *policy.Policy, r *keys.Record, request policy.Request, grant policy.Grant) {
-	if !p.Holds(&everything, r).Contains(grant.Scope) {
-		t.Fatalf("granted %q of %q", grant.Scope, p.Holds(&everything, r))
+	if !p.Holds(r).Contains(grant.Scope) {
+		t.Fatalf("granted %q of %q", grant.Scope, p.Holds(r))
 	}
 	if len(request.Scope) > 0 && !slices.Equal(grant.Scope, request.Scope) {
 		t.Fatalf("granted %q for %q: neither all nor an error", grant.Scope, request.Scope)
@@ -196,7 +196,7 @@ func TestNarrowerNeverGrantsMore(t *testing.T) {
 			return
 		}
 		narrowed := *r
-		part := p.Holds(&everything, r).Intersect(someScopes(t, p, "narrowed to"))
+		part := p.Holds(r).Intersect(someScopes(t, p, "narrowed to"))
 		narrowed.Scopes = &part
 		less, err := p.Decide(&everything, &narrowed, policy.Request{Audience: audience}, start)
 		if err != nil || !whole.Scope.Contains(less.Scope) || !part.Contains(less.Scope) {

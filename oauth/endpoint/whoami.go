@@ -87,7 +87,7 @@ func (h *Handler) keyIdentity(c echo.Context, secret string) (identity, error) {
 	}
 	who := identity{
 		Workspace: client.WorkspaceSlug, WorkspaceID: string(client.WorkspaceID), Subject: client.OwnerID(),
-		ClientID: string(client.ID), Scope: h.Policy.Holds(&client.Bounds, client.Record),
+		ClientID: string(client.ID), Scope: client.Bounds.Keep(h.Policy.Holds(client.Record)),
 	}
 	if !client.ExpiresAt.IsZero() {
 		who.ExpiresAt = &client.ExpiresAt.Time

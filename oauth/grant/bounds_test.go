@@ -2,6 +2,7 @@ package grant_test
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/policy/quota"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/change"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
 
@@ -282,4 +284,48 @@ func TestARightSecretAlwaysWins(t *testing.T) {
 	}
 	must(b.exchange(t, right(key), abroad))(t)
 	must(b.exchange(t, right(key), home))(t)
+}
+
+// A key that is used up takes nothing out of its workspace's quota.
+func TestUsedUpKeysSpendNothing(t *testing.T) {
+	b := newBooth(t)
+	b.open(t)
+	b.limit(t, quota.Limits{PerMinute: ptr[int64](1), Burst: ptr[int64](3)})
+	once, free := b.key(t, manage.NewKey{MaxUses: 1}), b.key(t, manage.NewKey{})
+	must(b.exchange(t, right(once), home))(t)
+	for range 10 {
+		_, err := b.exchange(t, right(once), home)
+		refused(t, "a second use", err, grant.UsedUp, "made for 1 uses")
+	}
+	for range 2 {
+		must(b.exchange(t, right(free), home))(t)
+	}
+}
+
+// Numbers that somebody wrote to the database stop nothing.
+func TestOddLimitsOfKeys(t *testing.T) {
+	b := newBooth(t)
+	b.open(t)
+	for _, n := range []string{"9223372036854775807", "-1", "-9223372036854775808", "60000000001"} {
+		key := b.key(t, manage.NewKey{})
+		b.exec(t, `UPDATE keys SET exchanges_per_minute = `+n+` WHERE id = ?`, key.ID)
+		must(b.exchange(t, right(key), home))(t)
+	}
+}
+
+// Between the commit of a policy and the moment at which a replica has taken it in,
+// no token is issued by the old one that carries the new generation.
+func TestATokenIsByTheRulesOfItsGeneration(t *testing.T) {
+	b := newBooth(t)
+	b.open(t)
+	b.cached.Store(true)
+	rules := policy.NewRulebook(b.db.Reader(), b.cached.Load, slog.New(slog.DiscardHandler))
+	check(t, rules.Follow(t.Context(), change.Batch{}))
+	b.Rules = rules
+	key := b.key(t, manage.NewKey{})
+	b.rule(t, policy.Rules{AllowedScopes: &[]string{"*:read"}}) // committed, and not taken in
+	token := must(b.exchange(t, right(key), home))(t)
+	if !slices.Equal(token.Scope, oauth.NewScope("charts:read")) {
+		t.Errorf("a token of generation %d carries %s", token.Client.Generation, token.Scope)
+	}
 }

@@ -10,8 +10,10 @@ type Rate struct {
 }
 
 // PerMinute is a rate of n events a minute with a burst. The interval is a whole
-// number of microseconds, rounded up: never more than n.
+// number of microseconds, rounded up: never more than n. Numbers out of their bounds,
+// which somebody may have written to the database, count as the nearest within.
 func PerMinute(n, burst int) Rate {
+	n, burst = max(1, min(n, MaxPerMinute)), max(1, min(burst, MaxPerMinute))
 	interval := (time.Minute + time.Duration(n) - 1) / time.Duration(n)
 	return Rate{Burst: burst, Interval: (interval + time.Microsecond - 1).Truncate(time.Microsecond)}
 }

@@ -108,7 +108,7 @@ func NewBook(reader sqlx.ExtContext, held func() bool, log *slog.Logger) *Book {
 
 // Limits are those of a workspace, with their version; 0: nobody has set any.
 func (b *Book) Limits(ctx context.Context, in workspace.ID) (Limits, int64, error) {
-	d, err := b.Get(ctx, string(in))
+	d, err := b.Get(ctx, string(in), 0)
 	if err != nil {
 		return Limits{}, 0, fmt.Errorf("quota of %s: %w", in, err)
 	}

@@ -9,6 +9,11 @@ import (
 // asked for.
 const leaseTime = 100 * time.Millisecond
 
+// cautious is into how many parts what is left is divided before a replica takes one
+// ahead. Units that it cannot use in time, on a machine that stalls, are lost: so few
+// at once that a limit is used up to a hundredth all the same.
+const cautious = 16
+
 // want is how many units to ask for: those that wait, and, where other replicas
 // draw from the same source, those that will come within the next 100 ms if things
 // go on as in the last. Of these only three quarters, since units that are not used
@@ -23,7 +28,7 @@ func (l *Limiter) want(ln *lane, now time.Time) int64 {
 	if ln.terms.soft && left == 0 { // nothing will be refused
 		return waiting + ahead
 	}
-	return max(waiting, min(waiting+ahead, left/int64(4*l.replicas())))
+	return max(waiting, min(waiting+ahead, left/int64(cautious*l.replicas())))
 }
 
 func (l *Limiter) replicas() int { return max(1, l.options.Replicas()) }

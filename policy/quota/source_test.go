@@ -15,17 +15,22 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
-// redisClient is a client as the server configures one: it does not wait long, and
-// leaves it to the caller to try again. Several addresses are a cluster.
+// patience is how long a client of these tests waits for anything.
+const patience = 10 * time.Second
+
+// redisClient is a client as the server configures one, which leaves it to the
+// caller to give up and to try again; but it waits for longer, since what these
+// tests count must not depend on how busy the machine is. Several addresses are a
+// cluster.
 func redisClient(t *testing.T, addresses ...string) redis.UniversalClient {
 	t.Helper()
 	client := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:                 addresses,
-		DialTimeout:           200 * time.Millisecond,
+		DialTimeout:           patience,
 		DialerRetries:         1,
-		ReadTimeout:           time.Second,
-		WriteTimeout:          time.Second,
-		PoolTimeout:           time.Second,
+		ReadTimeout:           patience,
+		WriteTimeout:          patience,
+		PoolTimeout:           patience,
 		MaxRetries:            -1,
 		ContextTimeoutEnabled: true,
 	})

@@ -9,6 +9,8 @@ package revocation
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -42,21 +44,29 @@ type Entry struct {
 	ExpiresAt  workspace.Time `db:"expires_at"` // no token that it concerns is good any more
 }
 
-// Append adds an entry with the next number, which is gapless and in commit
-// order: the counter's row stays locked until the transaction ends. It sets Seq
-// and ExpiresAt, and returns the number.
-func Append(ctx context.Context, tx sqlx.ExtContext, e Entry) (int64, error) {
-	err := sqlx.GetContext(ctx, tx, &e.Seq, `UPDATE revocation_counter SET seq = seq + 1 WHERE id = 1 RETURNING seq`)
-	if err != nil {
-		return 0, fmt.Errorf("take the next revocation number: %w", err)
+// batch is how many entries one statement adds: six parameters each.
+const batch = 500
+
+// Append adds entries with the next numbers, which are gapless and in commit order:
+// the counter's row stays locked until the transaction ends. Numbers and ExpiresAt
+// are set by it.
+func Append(ctx context.Context, tx sqlx.ExtContext, entries ...Entry) error {
+	for chunk := range slices.Chunk(entries, batch) {
+		var last int64
+		err := sqlx.GetContext(ctx, tx, &last, `UPDATE revocation_counter SET seq = seq + ? WHERE id = 1 RETURNING seq`, len(chunk))
+		if err != nil {
+			return fmt.Errorf("take the next revocation numbers: %w", err)
+		}
+		var args []any
+		for i, e := range chunk {
+			args = append(args, last-int64(len(chunk)-1-i), e.Kind, e.SubjectID, e.Generation, e.At, workspace.At(e.At.Add(keys.MaxTokenTTL+skew)))
+		}
+		marks := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?, ?, ?), ", len(chunk)), ", ")
+		if _, err := tx.ExecContext(ctx, `INSERT INTO revocations (seq, kind, subject_id, generation, at, expires_at) VALUES `+marks, args...); err != nil {
+			return fmt.Errorf("append %d revocations: %w", len(chunk), err)
+		}
 	}
-	e.ExpiresAt = workspace.At(e.At.Add(keys.MaxTokenTTL + skew))
-	_, err = tx.ExecContext(ctx, `INSERT INTO revocations (seq, kind, subject_id, generation, at, expires_at) VALUES (?, ?, ?, ?, ?, ?)`,
-		e.Seq, e.Kind, e.SubjectID, e.Generation, e.At, e.ExpiresAt)
-	if err != nil {
-		return 0, fmt.Errorf("append revocation %d of %s: %w", e.Seq, e.SubjectID, err)
-	}
-	return e.Seq, nil
+	return nil
 }
 
 // Since reads the entries after a number, in order, at most limit of them.

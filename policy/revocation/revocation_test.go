@@ -3,6 +3,7 @@ package revocation_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestSequenceIsGapless(t *testing.T) {
 			running.Go(func() {
 				for i := range each {
 					err := db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
-						_, err := revocation.Append(ctx, tx, revocation.Entry{Kind: revocation.Key, SubjectID: "tbk_1", Generation: 2, At: noon})
+						err := revocation.Append(ctx, tx, revocation.Entry{Kind: revocation.Key, SubjectID: "tbk_1", Generation: 2, At: noon})
 						if err == nil && i%2 == 1 {
 							err = errGivenUp
 						}
@@ -58,6 +59,31 @@ func TestSequenceIsGapless(t *testing.T) {
 		rest, err := revocation.Since(t.Context(), db.Reader(), entries[17].Seq, 1)
 		if err != nil || len(rest) != 1 || rest[0].Seq != 19 {
 			t.Errorf("after 18: %+v, %v", rest, err)
+		}
+	})
+}
+
+// Many at once follow each other, in their order.
+func TestAppendMany(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		for _, n := range []int{0, 1, 1203} {
+			var entries []revocation.Entry
+			for i := range n {
+				entries = append(entries, revocation.Entry{Kind: revocation.Key, SubjectID: fmt.Sprint(i), Generation: int64(i + 2), At: noon})
+			}
+			err := db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error { return revocation.Append(ctx, tx, entries...) })
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		entries, err := revocation.Since(t.Context(), db.Reader(), 0, 2000)
+		if err != nil || len(entries) != 1204 {
+			t.Fatalf("%d entries, %v", len(entries), err)
+		}
+		for i, e := range entries[1:] {
+			if e.Seq != int64(i+2) || e.SubjectID != fmt.Sprint(i) || e.Generation != int64(i+2) {
+				t.Fatalf("entry %d is %+v", i+2, e)
+			}
 		}
 	})
 }

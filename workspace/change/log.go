@@ -3,6 +3,8 @@ package change
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jmoiron/sqlx"
 
@@ -35,10 +37,13 @@ func Newest(ctx context.Context, q sqlx.ExtContext) (seq int64, err error) {
 // Record logs what the change with that number touched: IDs of keys, service
 // accounts, users, workspaces or signing keys.
 func Record(ctx context.Context, tx sqlx.ExtContext, seq int64, at workspace.Time, subjects ...string) error {
-	for _, subject := range subjects {
-		_, err := tx.ExecContext(ctx, `INSERT INTO changes (seq, subject_id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
-			seq, subject, at)
-		if err != nil {
+	for chunk := range slices.Chunk(subjects, 500) {
+		var args []any
+		for _, subject := range chunk {
+			args = append(args, seq, subject, at)
+		}
+		marks := strings.TrimSuffix(strings.Repeat("(?, ?, ?), ", len(chunk)), ", ")
+		if _, err := tx.ExecContext(ctx, `INSERT INTO changes (seq, subject_id, at) VALUES `+marks+` ON CONFLICT DO NOTHING`, args...); err != nil {
 			return fmt.Errorf("record change %d: %w", seq, err)
 		}
 	}

@@ -46,24 +46,6 @@ func (u *unit) limits(ctx context.Context, in workspace.ID) (policy.Document[quo
 	return d, err
 }
 
-// memberRights is what a member of a workspace holds there.
-func (u *unit) memberRights(ctx context.Context, in workspace.ID, role workspace.Role, organizationAdmin bool) (oauth.Scope, error) {
-	b, err := u.bounds(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	return b.Keep(u.Policy.Catalogue.MemberRights(role, organizationAdmin)), nil
-}
-
-// obtains is what a key can obtain.
-func (u *unit) obtains(ctx context.Context, r *keys.Record) (oauth.Scope, error) {
-	b, err := u.bounds(ctx, r.WorkspaceID)
-	if err != nil {
-		return nil, err
-	}
-	return u.Policy.Holds(b, r), nil
-}
-
 // mayHold refuses scopes that policy does not let the workspace hold.
 func (u *unit) mayHold(ctx context.Context, in workspace.ID, scope oauth.Scope) error {
 	b, err := u.bounds(ctx, in)

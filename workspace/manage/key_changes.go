@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -57,8 +58,13 @@ func (u *unit) updateKey(ctx context.Context, before *keys.Record, c KeyChange) 
 	if len(detail) == 0 {
 		return listed, nil
 	}
-	if err := u.valid(ctx, changed); err != nil {
+	if err := u.valid(changed); err != nil {
 		return listed, err
+	}
+	if named := namedAnew(before.Scopes, changed.Scopes); len(named) > 0 {
+		if err := u.mayHold(ctx, before.WorkspaceID, named); err != nil {
+			return listed, err
+		}
 	}
 	b, err := u.bounds(ctx, before.WorkspaceID)
 	if err != nil {
@@ -75,10 +81,10 @@ func (u *unit) updateKey(ctx context.Context, before *keys.Record, c KeyChange) 
 	if err != nil {
 		return listed, err
 	}
-	if err := u.mayWiden(b, before, after); err != nil {
+	if err := u.mayWiden(before, after); err != nil {
 		return listed, err
 	}
-	if u.narrower(b, before, after) {
+	if u.narrower(before, after) {
 		if err := u.bumpKey(ctx, before.ID); err != nil {
 			return listed, err
 		}
@@ -139,11 +145,13 @@ func sameScopes(a, b *oauth.Scope) bool {
 }
 
 // mayWiden refuses what a caller may not give: scopes that they do not hold, and
-// more places, networks, uses or time for a key that obtains more than they hold.
-func (u *unit) mayWiden(b *policy.Bounds, before, after *keys.Record) error {
-	obtains := u.Policy.Holds(b, after)
-	if len(obtains.Minus(u.Policy.Holds(b, before))) > 0 || outside(after, before) || later(after.ExpiresAt, before.ExpiresAt) ||
-		more(after.MaxUses, before.MaxUses) || more(after.PerMinute, before.PerMinute) || namesMore(after.Scopes, before.Scopes) {
+// more places, networks, uses or time, its tokens' too, for a key that obtains more than they hold.
+func (u *unit) mayWiden(before, after *keys.Record) error {
+	obtains := u.Policy.Holds(after)
+	if len(obtains.Minus(u.Policy.Holds(before))) > 0 || outside(after, before) || later(after.ExpiresAt, before.ExpiresAt) ||
+		more(after.MaxUses, before.MaxUses) || more(after.PerMinute, before.PerMinute) ||
+		before.Scopes != nil && len(namedAnew(before.Scopes, after.Scopes)) > 0 ||
+		cmp.Or(after.TokenTTL, u.Policy.TokenTTL) > cmp.Or(before.TokenTTL, u.Policy.TokenTTL) {
 		if after.UserID != "" && !u.all && u.by.userID() != after.UserID {
 			return fmt.Errorf("%w: a personal key speaks for its user, so only they may widen it", workspace.ErrForbidden)
 		}
@@ -157,8 +165,8 @@ func (u *unit) mayWiden(b *policy.Bounds, before, after *keys.Record) error {
 
 // narrower reports whether tokens of the key as it was may do what new ones may
 // not.
-func (u *unit) narrower(b *policy.Bounds, before, after *keys.Record) bool {
-	return len(u.Policy.Holds(b, before).Minus(u.Policy.Holds(b, after))) > 0 || outside(before, after) || later(before.ExpiresAt, after.ExpiresAt)
+func (u *unit) narrower(before, after *keys.Record) bool {
+	return len(u.Policy.Holds(before).Minus(u.Policy.Holds(after))) > 0 || outside(before, after) || later(before.ExpiresAt, after.ExpiresAt)
 }
 
 // outside reports whether a key is good at an audience or from a network where
@@ -180,10 +188,16 @@ func notAmong[T any](a, b []T, in func(x, y T) bool) bool {
 	})
 }
 
-// namesMore reports whether a key names scopes that it did not name, though its
-// owner may not hold them now. Nil is whatever the owner holds.
-func namesMore(a, b *oauth.Scope) bool {
-	return a != nil && b != nil && len(a.Minus(*b)) > 0
+// namedAnew are the scopes that a key names and did not name, though its owner may
+// not hold them now. Nil is whatever the owner holds.
+func namedAnew(before, after *oauth.Scope) oauth.Scope {
+	switch {
+	case after == nil:
+		return nil
+	case before == nil:
+		return *after
+	}
+	return after.Minus(*before)
 }
 
 // more compares limits; zero is none.

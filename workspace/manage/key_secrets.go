@@ -48,13 +48,14 @@ func (u *unit) rotateKey(ctx context.Context, in workspace.ID, id keys.ID, r Rot
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := u.mayHoldSecret(ctx, record); err != nil {
+	if err := u.mayHoldSecret(record); err != nil {
 		return Issued{}, err
 	}
-	if err := u.mayRotate(ctx, record, r); err != nil {
+	end, err := u.mayRotate(ctx, record, r)
+	if err != nil {
 		return Issued{}, err
 	}
-	if err := keys.EndSecrets(ctx, u.tx, id, workspace.At(u.now.Add(r.Grace)), keys.MaxLiveSecrets-1, u.now); err != nil {
+	if err := keys.EndSecrets(ctx, u.tx, id, end, keys.MaxLiveSecrets-1, u.now); err != nil {
 		return Issued{}, err
 	}
 	secret, err := u.addSecret(ctx, record.Key)
@@ -74,16 +75,27 @@ func (u *unit) rotateKey(ctx context.Context, in workspace.ID, id keys.ID, r Rot
 	return u.issued(ctx, record.Key, secret)
 }
 
-// mayRotate refuses what policy does not allow.
-func (u *unit) mayRotate(ctx context.Context, record *keys.Record, r Rotation) error {
+// mayRotate refuses what policy does not allow, and returns when the old secrets
+// end: after the grace period, but no later than policy lets a secret live.
+func (u *unit) mayRotate(ctx context.Context, record *keys.Record, r Rotation) (end workspace.Time, err error) {
 	b, err := u.bounds(ctx, record.WorkspaceID)
 	if err != nil {
-		return err
+		return end, err
 	}
-	if r.Grace > b.MaxGrace {
-		return fmt.Errorf("%w: the grace period is %s, and policy allows at most %s", policy.ErrPolicy, r.Grace, b.MaxGrace)
+	switch {
+	case r.Grace > b.MaxGrace:
+		return end, fmt.Errorf("%w: the grace period is %s, and policy allows at most %s", policy.ErrPolicy, r.Grace, b.MaxGrace)
+	case r.Grace > 0 && b.Idle > 0 && u.now.Sub(record.IdleSince()) > b.Idle:
+		return end, fmt.Errorf("%w: the key was not used for so long that it disabled itself, so its old secret cannot go on: rotate it without a grace period", policy.ErrPolicy)
 	}
-	return b.Admits(record.Key, record.MadeAt(), policy.RuleEnabled)
+	end = workspace.At(u.now.Add(r.Grace))
+	if last := record.MadeAt().Add(b.MaxLifetime); b.MaxLifetime > 0 && last.Before(end.Time) {
+		end = workspace.At(last)
+	}
+	if end.Before(u.now.Time) {
+		end = u.now
+	}
+	return end, b.Admits(record.Key, record.MadeAt(), policy.RuleEnabled)
 }
 
 // bumpKey denies the tokens that a key has.

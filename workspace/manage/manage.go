@@ -120,10 +120,8 @@ func (u *unit) finish(ctx context.Context, seq int64) error {
 	if err := change.Record(ctx, u.tx, seq, u.now, u.touched...); err != nil {
 		return err
 	}
-	for _, e := range u.denied {
-		if _, err := revocation.Append(ctx, u.tx, e); err != nil {
-			return err
-		}
+	if err := revocation.Append(ctx, u.tx, u.denied...); err != nil {
+		return err
 	}
 	for _, e := range u.announced {
 		if err := webhook.Enqueue(ctx, u.tx, e); err != nil {

@@ -60,11 +60,7 @@ func (u *unit) addMember(ctx context.Context, in workspace.ID, user workspace.Us
 	if err := member.Validate(); err != nil {
 		return err
 	}
-	gains, err := u.memberRights(ctx, in, role, false)
-	if err != nil {
-		return err
-	}
-	if err := u.mayGrant(gains); err != nil {
+	if err := u.mayGrant(u.Policy.Catalogue.MemberRights(role, false)); err != nil {
 		return err
 	}
 	if _, err := workspace.FindUser(ctx, u.tx, user); err != nil {
@@ -109,11 +105,7 @@ func (u *unit) setMemberRole(ctx context.Context, member workspace.Member, role 
 	if err := member.Validate(); err != nil {
 		return err
 	}
-	had := u.Policy.Catalogue.MemberRights(before, false)
-	has, err := u.memberRights(ctx, member.WorkspaceID, role, false)
-	if err != nil {
-		return err
-	}
+	had, has := u.Policy.Catalogue.MemberRights(before, false), u.Policy.Catalogue.MemberRights(role, false)
 	if err := u.mayGrant(has); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
@@ -96,10 +97,12 @@ func (m *Manager) SetKeyPolicy(ctx context.Context, by Caller, in workspace.ID, 
 		}); err != nil {
 			return err
 		}
-		for _, id := range impact.bump {
-			if err := u.bumpKey(ctx, id); err != nil {
-				return err
-			}
+		generations, err := keys.BumpAll(ctx, u.tx, impact.bump)
+		if err != nil {
+			return err
+		}
+		for id, generation := range generations {
+			u.deny(revocation.Key, string(id), generation)
 			u.touched = append(u.touched, string(id))
 		}
 		u.bounded = nil // what was read before

@@ -48,12 +48,11 @@ func (u *unit) mayRule(ctx context.Context, in workspace.ID, rules policy.Rules)
 	if err := rules.Within(policy.Combine(organization.Value, policy.Rules{})); err != nil {
 		return err
 	}
-	before, err := u.bounds(ctx, in)
+	before, err := u.rules(ctx, string(in))
 	if err != nil {
 		return err
 	}
-	after := policy.Combine(organization.Value, rules)
-	return u.mayLoosen(after.Looser(before, u.Policy.Catalogue.All()))
+	return u.mayLoosen(rules.Looser(before.Value))
 }
 
 // counting goes through keys.
@@ -89,7 +88,8 @@ func (c *counting) count(r *keys.Record) {
 	p := c.bounds(r.WorkspaceID)
 	was, is := rulesBroken(p.before.Violations(r, c.now.Time)), rulesBroken(p.after.Violations(r, c.now.Time))
 	newly := slices.DeleteFunc(slices.Clone(is), func(rule policy.Rule) bool { return slices.Contains(was, rule) })
-	loses := c.Policy.Holds(&p.before, r).Minus(c.Policy.Holds(&p.after, r))
+	holds := c.Policy.Holds(r)
+	loses := p.before.Keep(holds).Minus(p.after.Keep(holds))
 	for _, rule := range newly {
 		c.byRule[rule]++
 	}

@@ -193,6 +193,9 @@ func TestOnlyAdminsLoosen(t *testing.T) {
 		want(t, "an owner tightens", nil, set(h.owner, h.ws, ptr[int64](30)))
 		want(t, "an owner loosens", workspace.ErrForbidden, set(h.owner, h.ws, ptr[int64](31)))
 		want(t, "an owner takes it away", workspace.ErrForbidden, set(h.owner, h.ws, nil))
+		h.rule("", policy.Rules{MaxLifetimeDays: ptr[int64](30)})
+		want(t, "an owner takes it away while the organization says the same", workspace.ErrForbidden, set(h.owner, h.ws, nil))
+		h.rule("", policy.Rules{})
 		want(t, "an admin who is no member loosens", nil, set(h.admin, h.ws, ptr[int64](90)))
 		want(t, "an admin, the organization's", nil, set(h.admin, "", ptr[int64](80)))
 		want(t, "an admin, beyond the organization's", workspace.ErrInvalid, set(h.admin, h.ws, ptr[int64](90)))
@@ -400,6 +403,8 @@ func TestWideningLimits(t *testing.T) {
 		"more uses":      {manage.KeyChange{MaxUses: ptr[int64](11)}, workspace.ErrForbidden},
 		"any uses":       {manage.KeyChange{MaxUses: ptr[int64](0)}, workspace.ErrForbidden},
 		"fewer uses":     {manage.KeyChange{MaxUses: ptr[int64](9)}, nil},
+		"longer tokens":  {manage.KeyChange{TokenTTL: ptr(time.Hour)}, workspace.ErrForbidden},
+		"shorter tokens": {manage.KeyChange{TokenTTL: ptr(2 * time.Minute)}, nil},
 		"faster":         {manage.KeyChange{PerMinute: ptr[int64](11)}, workspace.ErrForbidden},
 		"slower":         {manage.KeyChange{PerMinute: ptr[int64](9)}, nil},
 		"a wide network": {manage.KeyChange{AllowedCIDRs: ptr([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})}, workspace.ErrForbidden},
@@ -436,4 +441,91 @@ func TestAdminsAreNotLockedOut(t *testing.T) {
 	want(t, "a new key", policy.ErrPolicy, err)
 	_, _, err = h.SetKeyPolicy(t.Context(), by, "", policy.Rules{})
 	check(t, err)
+}
+
+// An old secret does not go on for longer than policy lets a secret live, and not at
+// all if its key disabled itself.
+func TestRotationUnderPolicy(t *testing.T) {
+	h := newHouse(t, schematest.SQLite(t))
+	h.rule("", policy.Rules{MaxLifetimeDays: ptr[int64](90), IdleDays: ptr[int64](30)})
+	key := h.lasting(90)
+	rotate := func(grace time.Duration) (manage.Issued, error) {
+		return h.RotateKey(t.Context(), operator, h.ws, key.ID, manage.Rotation{Grace: grace})
+	}
+	h.now = h.now.Add(31 * day)
+	_, err := rotate(time.Hour)
+	want(t, "with a grace period, though nobody used it", policy.ErrPolicy, err)
+	_, err = rotate(0)
+	check(t, err)
+	h.rule("", policy.Rules{MaxLifetimeDays: ptr[int64](10)})
+	h.now = h.now.Add(9 * day)
+	second, err := rotate(7 * day)
+	check(t, err)
+	if end := second.Secrets[1].ExpiresAt; !end.Equal(h.now.Add(day)) {
+		t.Errorf("a secret of nine days ends at %s, want its tenth day", end)
+	}
+	h.now = h.now.Add(11 * day) // its newest secret is older than policy allows, too
+	third, err := rotate(day)
+	check(t, err)
+	if end := third.Secrets[1].ExpiresAt; end.After(h.now) {
+		t.Errorf("a secret that is too old ends at %s", end)
+	}
+}
+
+// What a workspace may not hold today it may hold one day: who grants it has to hold
+// it, whatever policy says meanwhile.
+func TestGrantsUnderANarrowPolicy(t *testing.T) {
+	h := newHouse(t, schematest.SQLite(t))
+	h.rule("", policy.Rules{AllowedScopes: &[]string{"*:read"}, ServiceAccounts: ptr(true)})
+	strong := h.account("strong", manage.NewServiceAccount{Role: "admin"})
+	robot := h.account("robot", manage.NewServiceAccount{Scopes: oauth.NewScope("api-keys:create", "api-keys:update", "service-accounts:create", "collectors:read")})
+	by := manage.Bearer(h.key(robot).Key, nil)
+	_, err := h.CreateServiceAccount(t.Context(), by, h.ws, manage.NewServiceAccount{Name: "made", Role: "admin"})
+	want(t, "an account of a role that bundles more", workspace.ErrForbidden, err)
+	_, err = h.CreateKey(t.Context(), by, h.ws, manage.NewKey{ServiceAccountID: strong, Name: "made"})
+	want(t, "a key of one", workspace.ErrForbidden, err)
+	_, err = h.RotateKey(t.Context(), by, h.ws, h.key(strong).ID, manage.Rotation{})
+	want(t, "the secret of one", workspace.ErrForbidden, err)
+}
+
+// A key that names what policy takes from its workspace can be mended all the same.
+func TestMendingAKeyThatNamesTooMuch(t *testing.T) {
+	h := newHouse(t, schematest.SQLite(t))
+	scopes := oauth.NewScope("collectors:delete", "collectors:read")
+	key, err := h.CreateKey(t.Context(), operator, h.ws, manage.NewKey{ServiceAccountID: h.sa, Name: "x", Scopes: &scopes})
+	check(t, err)
+	h.rule("", policy.Rules{AllowedScopes: &[]string{"*:read"}, MaxLifetimeDays: ptr[int64](90)})
+	_, err = h.UpdateKey(t.Context(), operator, h.ws, key.ID, manage.KeyChange{ExpiresAt: ptr(h.now.Add(day))})
+	want(t, "an expiry", nil, err)
+	more := oauth.NewScope("collectors:create", "collectors:delete")
+	want(t, "a scope that it did not name", policy.ErrPolicy, h.SetKeyScopes(t.Context(), operator, h.ws, key.ID, &more))
+	less := oauth.NewScope("collectors:delete")
+	want(t, "fewer of those that it named", nil, h.SetKeyScopes(t.Context(), operator, h.ws, key.ID, &less))
+}
+
+// A policy that touches many keys denies the tokens of each.
+func TestAPolicyTouchesMany(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		h := newHouse(t, db)
+		for range 3 {
+			h.key(h.sa)
+		}
+		h.exec(`INSERT INTO keys (id, workspace_id, service_account_id, name, created_at, created_by, updated_at)
+			WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
+			SELECT 'tbk_many_' || CAST(i AS TEXT), workspace_id, service_account_id, name, created_at, created_by, updated_at FROM n, (SELECT * FROM keys LIMIT 1) AS k`)
+		if impact := h.rule("", policy.Rules{AllowNever: ptr(false)}); impact.Keys != 1203 || impact.Blocked != 1203 || len(impact.Touched) != 100 {
+			t.Errorf("%d keys, %d blocked, %d named", impact.Keys, impact.Blocked, len(impact.Touched))
+		}
+		for what, query := range map[string]string{
+			"keys of another generation": `SELECT count(*) FROM keys WHERE generation = 2`,
+			"denials":                    `SELECT count(DISTINCT subject_id) FROM revocations WHERE kind = 'key' AND generation = 2`,
+			"numbers":                    `SELECT MAX(seq) - MIN(seq) + 1 FROM revocations`,
+			"the counter":                `SELECT seq FROM revocation_counter`,
+			"changes":                    `SELECT count(*) FROM changes WHERE subject_id LIKE 'tbk_%' AND seq = (SELECT seq FROM change_counter)`,
+		} {
+			if n := get[int](h, query); n != 1203 {
+				t.Errorf("%s: %d, want 1203", what, n)
+			}
+		}
+	})
 }

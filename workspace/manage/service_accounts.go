@@ -45,11 +45,7 @@ func (u *unit) createServiceAccount(ctx context.Context, in workspace.ID, n NewS
 	if err := u.mayHold(ctx, in, n.Scopes); err != nil {
 		return sa, err
 	}
-	holds, err := u.accountHolds(ctx, sa)
-	if err != nil {
-		return sa, err
-	}
-	if err := u.mayGrant(holds); err != nil {
+	if err := u.mayGrant(u.accountHolds(sa)); err != nil {
 		return sa, err
 	}
 	if err := workspace.InsertServiceAccount(ctx, u.tx, sa); err != nil {
@@ -73,13 +69,8 @@ func (u *unit) validServiceAccount(sa workspace.ServiceAccount) error {
 	return u.knownScopes(oauth.NewScope(strings.Fields(sa.Scopes)...))
 }
 
-// accountHolds is what a service account holds, within what its workspace may.
-func (u *unit) accountHolds(ctx context.Context, sa workspace.ServiceAccount) (oauth.Scope, error) {
-	b, err := u.bounds(ctx, sa.WorkspaceID)
-	if err != nil {
-		return nil, err
-	}
-	return b.Keep(u.Policy.ServiceAccountHolds(sa.Role, oauth.NewScope(strings.Fields(sa.Scopes)...))), nil
+func (u *unit) accountHolds(sa workspace.ServiceAccount) oauth.Scope {
+	return u.Policy.ServiceAccountHolds(sa.Role, oauth.NewScope(strings.Fields(sa.Scopes)...))
 }
 
 // knownScopes refuses scopes that are neither in the catalogue nor management
@@ -139,18 +130,12 @@ func (u *unit) updateServiceAccount(ctx context.Context, before workspace.Servic
 		return before, err
 	}
 	if c.Scopes != nil {
-		if err := u.mayHold(ctx, after.WorkspaceID, *c.Scopes); err != nil {
+		named := c.Scopes.Minus(oauth.NewScope(strings.Fields(before.Scopes)...))
+		if err := u.mayHold(ctx, after.WorkspaceID, named); err != nil {
 			return before, err
 		}
 	}
-	had, err := u.accountHolds(ctx, before)
-	if err != nil {
-		return before, err
-	}
-	has, err := u.accountHolds(ctx, after)
-	if err != nil {
-		return before, err
-	}
+	had, has := u.accountHolds(before), u.accountHolds(after)
 	enabled := !before.DisabledAt.IsZero() && after.DisabledAt.IsZero()
 	gained := has.Minus(had)
 	if enabled {
