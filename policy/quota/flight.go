@@ -140,6 +140,13 @@ func (l *Limiter) heed(err error) {
 		return
 	}
 	l.failures.Add(1)
+	if errors.Is(err, ErrSpoiled) { // one workspace's trouble; the others go on
+		if now := int64(l.options.Now().Sub(l.began)); now-l.spoiled.Load() > int64(time.Minute) {
+			l.spoiled.Store(now)
+			l.options.Log.Error("a workspace's quota cannot be counted; it goes by this replica's share until the key is deleted", "error", err)
+		}
+		return
+	}
 	if l.retry.Swap(int64(l.options.Now().Sub(l.began)+pause)) == 0 {
 		l.options.Log.Warn("the quota source fails; until it answers, this replica decides by its own share", "error", err)
 	}

@@ -46,6 +46,8 @@ type Limiter struct {
 	// after began; 0: the source is well.
 	retry atomic.Int64
 
+	spoiled atomic.Int64 // when ErrSpoiled was logged last, as above
+
 	admitted, refused, soft, degraded, failures, trips atomic.Uint64
 }
 
@@ -61,6 +63,7 @@ func NewLimiter(o Options) *Limiter {
 		o.Replicas = func() int { return 1 }
 	}
 	l := &Limiter{options: o, began: o.Now()}
+	l.spoiled.Store(-int64(time.Hour))
 	l.shelf.init(l.began)
 	return l
 }

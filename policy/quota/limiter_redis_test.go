@@ -57,3 +57,28 @@ func TestReplicasOverRedis(t *testing.T) {
 		t.Errorf("only %d were admitted", len(admitted))
 	}
 }
+
+// What somebody has written under one workspace's name concerns that workspace alone.
+func TestOneSpoiledWorkspace(t *testing.T) {
+	client := redisClient(t, sharedRedis(t))
+	limits := quota.Limits{PerMinute: n(6000), Burst: n(10)}
+	l := quota.NewLimiter(quota.Options{
+		Limits: func(context.Context, workspace.ID) (quota.Limits, int64, error) { return limits, 1, nil },
+		Source: quota.NewRedis(client), Shared: true, Log: discard,
+	})
+	spoiled, sound := workspace.NewID(), workspace.NewID()
+	if err := client.LPush(t.Context(), "tokenbooth:quota:{"+string(spoiled)+"}:rate", 1).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		for _, in := range []workspace.ID{spoiled, sound} {
+			d, err := l.Spend(t.Context(), quota.Demand{Workspace: in})
+			if err != nil || !d.Allowed || d.Degraded != (in == spoiled) {
+				t.Errorf("spoiled %v: %+v, %v", in == spoiled, d, err)
+			}
+		}
+	}
+	if l.Degraded() {
+		t.Error("the source counts as away")
+	}
+}

@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -97,10 +98,18 @@ func (r *Redis) Take(ctx context.Context, o Order) (Answer, error) {
 		return Answer{Granted: o.Units}, nil
 	}
 	reply, err := r.script.Run(ctx, r.client, redisKeys(&o), redisArgs(&o)...).Result()
-	if err != nil {
+	switch {
+	case err != nil && spoiled(err):
+		return Answer{}, fmt.Errorf("%w: %w", ErrSpoiled, err)
+	case err != nil:
 		return Answer{}, fmt.Errorf("take from the quota in Redis: %w", err)
 	}
 	return redisAnswer(&o, reply)
+}
+
+// spoiled recognises what the script says of a key that somebody else has written.
+func spoiled(err error) bool {
+	return strings.HasPrefix(err.Error(), "WRONGTYPE") || strings.Contains(err.Error(), "holds no number of the quota")
 }
 
 // redisKeys are an order's keys. The braces put all of a workspace on one node of

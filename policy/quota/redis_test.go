@@ -2,6 +2,7 @@ package quota_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -150,7 +151,7 @@ func TestRedisRefusesGarbage(t *testing.T) {
 // fails takes in spite of a bad key, removes that, and looks for what was spent.
 func fails(t *testing.T, client redis.UniversalClient, source quota.Source, id workspace.ID, key, saying string) {
 	t.Helper()
-	if a, err := source.Take(t.Context(), full(id, 1)); err == nil || !strings.Contains(err.Error(), saying) {
+	if a, err := source.Take(t.Context(), full(id, 1)); !errors.Is(err, quota.ErrSpoiled) || !strings.Contains(err.Error(), saying) {
 		t.Errorf("%s is bad: %+v, %v", key, a, err)
 	}
 	if err := client.Del(t.Context(), key).Err(); err != nil {

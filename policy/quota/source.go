@@ -18,6 +18,10 @@ type Source interface {
 	Take(ctx context.Context, o Order) (Answer, error)
 }
 
+// ErrSpoiled means that the source answers, and holds something under the names of an
+// order that is not its own. Other orders are not concerned.
+var ErrSpoiled = errors.New("the quota's place holds something else")
+
 // Order asks for units of a workspace's quota. Without limits it is granted.
 type Order struct {
 	Workspace workspace.ID
