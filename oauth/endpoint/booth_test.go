@@ -61,6 +61,7 @@ type booth struct {
 	manager   *manage.Manager
 	ring      *signing.Ring
 	directory *keys.Directory
+	rulebook  *policy.Rulebook
 	log       logBook
 	workspace workspace.Workspace
 	active    manage.Issued // a key of an editor
@@ -119,8 +120,8 @@ func (b *booth) start(o options, timing change.Timing) {
 	follower := &change.Follower{Database: b.db, Timing: timing, Log: log}
 	b.directory = must(keys.NewDirectory(b.db.Reader(), follower.Held, 1000))
 	limits := quota.NewBook(b.db.Reader(), follower.Held, log)
-	rulebook := policy.NewRulebook(b.db.Reader(), follower.Held, log)
-	follower.OnChange = []func(context.Context, change.Batch) error{b.directory.Forget, limits.Follow, rulebook.Follow}
+	b.rulebook = policy.NewRulebook(b.db.Reader(), follower.Held, log)
+	follower.OnChange = []func(context.Context, change.Batch) error{b.directory.Forget, limits.Follow, b.rulebook.Follow}
 	b.check(follower.Start(ctx))
 	if !o.idle {
 		running, stop := context.WithCancel(context.Background())
@@ -135,7 +136,7 @@ func (b *booth) start(o options, timing change.Timing) {
 		Format: b.format, Peppers: b.manager.Peppers, Directory: b.directory,
 		Usage:    keys.NewUsageWriter(b.db.Writer(), time.Second, log),
 		Failures: quota.NewFailures(o.failures, quota.Rate{Burst: 1 << 30, Interval: time.Nanosecond}), Now: o.now,
-		Uses: b.db.Writer(), Rules: rulebook,
+		Uses: b.db.Writer(), Rules: b.rulebook,
 		Quota:     quota.NewLimiter(quota.Options{Limits: limits.Limits, Source: quota.NewMemory(o.now), Now: o.now, Log: log}),
 		Exchanges: audit.NewWriter(b.db, audit.WriterOptions{Log: log}),
 	}
@@ -202,7 +203,16 @@ func (b *booth) keyOf(m *manage.Manager, in workspace.ID, change func(*manage.Ne
 	}
 	issued := must(m.CreateKey(b.Context(), operator, in, n))
 	b.hide(issued.Secret.Reveal())
+	b.catchUp()
 	return issued
+}
+
+// catchUp is for an idle follower, which takes nothing in: rules that are older than
+// a key would be read anew at each exchange.
+func (b *booth) catchUp() {
+	b.Helper()
+	seq := must(change.Newest(b.Context(), b.db.Reader()))
+	b.check(b.rulebook.Follow(b.Context(), change.Batch{Seq: seq}))
 }
 
 // wrong is a well-formed secret that names the key and is not its own.

@@ -169,7 +169,8 @@ func (ln *lane) land(f *flight, a Answer) {
 	}
 	ln.asked = true
 	f.units = min(a.Granted, ln.waiting)
-	ln.units, ln.leased = a.Granted-f.units, f.sent
+	ln.units = a.Granted - f.units
+	ln.until = f.sent.Add(f.outlast(a, ln.units))
 }
 
 // leave is for who does not wait any longer. A unit that nobody else waits for

@@ -34,9 +34,9 @@ type lane struct {
 	asked bool // the source has answered under these terms
 	key   meter
 
-	units  int64     // of the lease, not used yet
-	leased time.Time // when they were asked for
-	pace   pace
+	units int64     // of the lease, not used yet
+	until time.Time // when those are lost
+	pace  pace
 
 	flight  *flight
 	waiting int64 // demands that wait, until each is decided

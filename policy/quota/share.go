@@ -5,9 +5,12 @@ import (
 	"time"
 )
 
-// leaseTime is how long the units of a lease may be used, from before they were
-// asked for.
-const leaseTime = 100 * time.Millisecond
+// leaseTime is how long the units of a lease may be used at least, from before they
+// were asked for, and longestLease at most: see outlast.
+const (
+	leaseTime    = 100 * time.Millisecond
+	longestLease = time.Second
+)
 
 // cautious is into how many parts what is left is divided before a replica takes one
 // ahead. Units that it cannot use in time, on a machine that stalls, are lost: so few
@@ -47,10 +50,22 @@ func (ln *lane) takeLeased() bool {
 	return true
 }
 
-// expire ends a lease: what it has spent of the rates is lost, for used later it
-// would come on top of what has grown back since.
+// outlast is how long after a request units of its answer may be used. Used late they
+// come on top of what has grown back since they were spent. But while so much is
+// spent that the burst would not be full even without them, nothing is lost to a full
+// burst meanwhile, and it is as if they were spent when they are used. So near the
+// limit, where each unit counts, a machine that stalls loses none.
+func (f *flight) outlast(a Answer, units int64) time.Duration {
+	longest := longestLease
+	for i, r := range f.order.Rates {
+		longest = min(longest, a.Debts[i]-time.Duration(units)*r.Rate.Interval)
+	}
+	return max(leaseTime, longest)
+}
+
+// expire ends a lease: what it has spent of the rates is lost.
 func (ln *lane) expire(now time.Time) {
-	if ln.units > 0 && now.Sub(ln.leased) >= leaseTime {
+	if ln.units > 0 && !now.Before(ln.until) {
 		ln.prepay(ln.units)
 		ln.units = 0
 	}
