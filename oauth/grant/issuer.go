@@ -64,6 +64,9 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 		token, issued, err = i.issue(ctx, r, *known.client())
 	}
 	if failed := i.record(ctx, known.tokenUse(r.Origin, issued, err)); failed != nil {
+		if err == nil {
+			i.refund(ctx, known.record)
+		}
 		return nil, failed
 	}
 	if err != nil {

@@ -22,6 +22,9 @@ func (a *Authenticator) Direct(ctx context.Context, c Credentials, from Origin) 
 		known.spent, err = a.spend(ctx, known.record)
 	}
 	if failed := a.record(ctx, known.use(from, audit.KeyUse, audit.KeyRefuse, err)); failed != nil {
+		if err == nil {
+			a.refund(ctx, known.record)
+		}
 		return nil, failed
 	}
 	if err != nil {

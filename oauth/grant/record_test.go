@@ -99,7 +99,7 @@ func TestDirect(t *testing.T) {
 func TestStrictRecord(t *testing.T) {
 	b := newBooth(t)
 	b.open(t)
-	k := b.key(t, manage.NewKey{})
+	k := b.key(t, manage.NewKey{MaxUses: 10})
 	b.Exchanges = audit.NewWriter(b.db, audit.WriterOptions{Interval: time.Millisecond, Strict: true})
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan struct{})
@@ -124,6 +124,9 @@ func TestStrictRecord(t *testing.T) {
 	}
 	b.exec(t, `ALTER TABLE away RENAME TO exchange_events`)
 	must(b.Issue(t.Context(), request(k, policy.Request{})))(t)
+	if uses := must(keys.Read(t.Context(), b.db.Reader(), k.ID))(t).Uses; uses != 2 {
+		t.Errorf("%d uses are counted of two that were answered", uses)
+	}
 }
 
 func TestStanding(t *testing.T) {
