@@ -29,6 +29,9 @@ func (u *unit) impact(ctx context.Context, in workspace.ID, rules policy.Rules) 
 		return Impact{}, err
 	}
 	c.tell()
+	if !u.all && !u.rights.Has("api-keys:read") && !u.rights.Has(changeAll) {
+		c.Touched = nil // whoever may not list keys learns how many there are
+	}
 	return c.Impact, nil
 }
 

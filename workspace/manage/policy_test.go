@@ -529,3 +529,22 @@ func TestAPolicyTouchesMany(t *testing.T) {
 		}
 	})
 }
+
+// A key that is refused already is denied once more when another rule refuses it, and
+// whoever may not list keys learns from a preview how many there are and not which.
+func TestImpactOfOneRuleMore(t *testing.T) {
+	h := newHouse(t, schematest.SQLite(t))
+	key := h.lasting(0)
+	h.rule("", policy.Rules{AllowNever: ptr(false)})
+	impact := h.rule("", policy.Rules{AllowNever: ptr(false), RequireNetworks: ptr(true)})
+	if impact.Blocked != 0 || len(impact.Touched) != 1 || h.read(key.ID).Generation != 3 {
+		t.Errorf("%+v, generation %d", impact, h.read(key.ID).Generation)
+	}
+	h.rule("", policy.Rules{})
+	binder := h.key(h.account("binder", manage.NewServiceAccount{Scopes: oauth.NewScope("policy:update")}))
+	preview, err := h.PreviewKeyPolicy(t.Context(), manage.Bearer(binder.Key, nil), h.ws, policy.Rules{Enabled: ptr(false)})
+	check(t, err)
+	if preview.Keys != 2 || len(preview.Touched) != 0 || len(preview.Findings) == 0 {
+		t.Errorf("%+v", preview)
+	}
+}
