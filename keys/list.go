@@ -17,25 +17,21 @@ type Listed struct {
 	LastUsedAt workspace.Time // the newest use of any of its secrets; zero: never
 	Secrets    []ListedSecret // the newest first; those that ended long ago are left out
 
+	OwnerIsAdmin bool // a personal key of an organization admin
+
 	// Blocked names what refuses the key now although it has not ended: rules of
 	// policy, or max_uses. It is for whoever knows the policy to set.
 	Blocked []string
 }
 
-// MadeAt is when the newest secret was made.
-func (l Listed) MadeAt() time.Time {
-	if len(l.Secrets) > 0 && l.Secrets[0].CreatedAt.After(l.CreatedAt.Time) {
-		return l.Secrets[0].CreatedAt.Time
+// Standing is what policy looks at of the key.
+func (l *Listed) Standing() Standing {
+	s := Standing{Key: &l.Key, MadeAt: l.CreatedAt.Time, OwnerIsAdmin: l.OwnerIsAdmin}
+	if len(l.Secrets) > 0 {
+		s.MadeAt = latest(s.MadeAt, l.Secrets[0].CreatedAt)
 	}
-	return l.CreatedAt.Time
-}
-
-// IdleSince is when the key was last used or got its newest secret.
-func (l Listed) IdleSince() time.Time {
-	if made := l.MadeAt(); made.After(l.LastUsedAt.Time) {
-		return made
-	}
-	return l.LastUsedAt.Time
+	s.IdleSince = latest(s.MadeAt, l.LastUsedAt)
+	return s
 }
 
 // ListedSecret is what people see of a secret.
@@ -172,10 +168,12 @@ type listedRow struct {
 	LastFailedAt  workspace.Time `db:"last_failed_at"`
 	CreatedBy     string         `db:"created_by"`
 	UpdatedAt     workspace.Time `db:"updated_at"`
+	OwnerIsAdmin  bool           `db:"organization_admin"`
 }
 
-const listedQuery = `SELECT ` + keyColumns + `, k.description, k.revoked_reason, k.last_failed_at, k.created_by, k.updated_at
-	FROM keys k`
+const listedQuery = `SELECT ` + keyColumns + `, k.description, k.revoked_reason, k.last_failed_at, k.created_by, k.updated_at,
+	COALESCE(u.organization_admin, FALSE) AS organization_admin
+	FROM keys k LEFT JOIN users u ON u.id = k.user_id`
 
 func (r listedRow) key() (Key, error) {
 	key, err := r.keyRow.key()
@@ -206,7 +204,7 @@ func withSecrets(ctx context.Context, q sqlx.ExtContext, rows []listedRow, now w
 		if err != nil {
 			return nil, err
 		}
-		listed, ended := Listed{Key: key}, 0
+		listed, ended := Listed{Key: key, OwnerIsAdmin: row.OwnerIsAdmin}, 0
 		for _, s := range secrets[key.ID] {
 			if s.LastUsedAt.After(listed.LastUsedAt.Time) {
 				listed.LastUsedAt = s.LastUsedAt

@@ -39,25 +39,33 @@ type Record struct {
 // Seq is the number of the newest change that the record was read with.
 func (r *Record) Seq() int64 { return r.seq }
 
-// MadeAt is when the newest secret was made: rotating a key starts its lifetime
-// anew.
-func (r *Record) MadeAt() time.Time {
-	if len(r.Secrets) > 0 && r.Secrets[0].CreatedAt.After(r.CreatedAt.Time) {
-		return r.Secrets[0].CreatedAt.Time
-	}
-	return r.CreatedAt.Time
+// Standing is what policy looks at of a key.
+type Standing struct {
+	Key          *Key
+	MadeAt       time.Time // when the newest secret was made: rotating a key starts its lifetime anew
+	IdleSince    time.Time // when it was last used or got its newest secret
+	OwnerIsAdmin bool      // a personal key of an organization admin
 }
 
-// IdleSince is when the key was last used or got its newest secret, as far as was
-// known when the record was read (Directory.Reread).
-func (r *Record) IdleSince() time.Time {
-	latest := r.MadeAt()
-	for _, s := range r.Secrets {
-		if s.LastUsedAt.After(latest) {
-			latest = s.LastUsedAt.Time
-		}
+// Standing is that of the key as far as was known when the record was read: it may
+// have been used since (Directory.Reread).
+func (r *Record) Standing() Standing {
+	s := Standing{Key: &r.Key, MadeAt: r.CreatedAt.Time, OwnerIsAdmin: r.OwnerIsAdmin}
+	if len(r.Secrets) > 0 {
+		s.MadeAt = latest(s.MadeAt, r.Secrets[0].CreatedAt)
 	}
-	return latest
+	s.IdleSince = s.MadeAt
+	for _, secret := range r.Secrets {
+		s.IdleSince = latest(s.IdleSince, secret.LastUsedAt)
+	}
+	return s
+}
+
+func latest(a time.Time, b workspace.Time) time.Time {
+	if b.After(a) {
+		return b.Time
+	}
+	return a
 }
 
 // MaxStoredSecrets is how many secrets of a key are looked at: those that may

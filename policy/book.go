@@ -52,9 +52,21 @@ func NewBook[T any](kind Kind, parse func(string) (T, error), reader sqlx.ExtCon
 // Get returns the document of a subject, as of the change with that number or later;
 // its zero value if there is none. The error means that it cannot be known now.
 func (b *Book[T]) Get(ctx context.Context, subject string, since int64) (Document[T], error) {
-	if now := b.current.Load(); now.seq >= since && b.held() {
-		return now.documents[subject], nil
+	if documents, ok := b.inMemory(since); ok {
+		return documents[subject], nil
 	}
+	return b.read(ctx, subject)
+}
+
+// inMemory are the documents of every subject as they were together; false: what is
+// in memory may be older.
+func (b *Book[T]) inMemory(since int64) (map[string]Document[T], bool) {
+	now := b.current.Load()
+	return now.documents, now.seq >= since && b.held()
+}
+
+// read asks the database.
+func (b *Book[T]) read(ctx context.Context, subject string) (Document[T], error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	d, _, err := Current(ctx, b.reader, b.kind, subject, b.parse)
@@ -128,11 +140,14 @@ func NewRulebook(reader sqlx.ExtContext, held func() bool, log *slog.Logger) *Ru
 // A key's record must not meet rules that are older than it is: it may carry the
 // generation that newer rules gave it, and a token by the old ones would stand.
 func (r *Rulebook) Bounds(ctx context.Context, in workspace.ID, since int64) (Bounds, error) {
-	organization, err := r.Get(ctx, Organization, since)
+	if rules, ok := r.inMemory(since); ok {
+		return Combine(rules[Organization].Value, rules[string(in)].Value), nil
+	}
+	organization, err := r.read(ctx, Organization)
 	if err != nil {
 		return Bounds{}, fmt.Errorf("policy of the organization: %w", err)
 	}
-	own, err := r.Get(ctx, string(in), since)
+	own, err := r.read(ctx, string(in))
 	if err != nil {
 		return Bounds{}, fmt.Errorf("policy of %s: %w", in, err)
 	}

@@ -139,30 +139,32 @@ type Violation struct {
 //
 // An organization admin's personal key breaks none, once it is there: with one rule
 // too many, nobody could change the rules back.
-func (b *Bounds) Violations(r *keys.Record, now time.Time) []Violation {
-	if r.UserID != "" && r.OwnerIsAdmin {
+func (b *Bounds) Violations(s keys.Standing, now time.Time) []Violation {
+	if s.OwnerIsAdmin {
 		return nil
 	}
-	return b.ViolationsOf(r.Key, r.MadeAt(), r.IdleSince(), now)
-}
-
-// ViolationsOf is Violations of a key whose newest secret was made, and which was
-// last used or rotated, at these times.
-func (b *Bounds) ViolationsOf(key keys.Key, madeAt, idleSince, now time.Time) []Violation {
-	found := b.breaks(key, madeAt)
-	if idle := now.Sub(idleSince); b.Idle > 0 && idle > b.Idle {
+	found := b.breaks(s.Key, s.MadeAt)
+	if b.TooIdle(s.IdleSince, now) {
 		found = append(found, Violation{RuleIdle, fmt.Sprintf(
 			"The API key was not used for %s, and policy disables keys after %s without use: rotate it, which gives it a new secret, or create a new one.",
-			days(idle), days(b.Idle))})
+			days(now.Sub(s.IdleSince)), days(b.Idle))})
 	}
 	return found
 }
 
-// Admits checks a key whose newest secret was made at some time against rules; nil
-// is all of them, but for its use. Errors wrap ErrPolicy.
-func (b *Bounds) Admits(key keys.Key, madeAt time.Time, rules ...Rule) error {
+// TooIdle reports whether a key has been unused for too long.
+func (b *Bounds) TooIdle(since, now time.Time) bool { return b.Idle > 0 && now.Sub(since) > b.Idle }
+
+// Admits checks a key whose newest secret was made at some time against every rule
+// but that on its use. Errors wrap ErrPolicy.
+func (b *Bounds) Admits(key *keys.Key, madeAt time.Time) error {
+	return b.AdmitsBy(key, madeAt, RuleEnabled, RuleMaxLifetime, RuleAllowNever, RuleNetworks)
+}
+
+// AdmitsBy is Admits by some of the rules.
+func (b *Bounds) AdmitsBy(key *keys.Key, madeAt time.Time, rules ...Rule) error {
 	for _, v := range b.breaks(key, madeAt) {
-		if rules == nil || slices.Contains(rules, v.Rule) {
+		if slices.Contains(rules, v.Rule) {
 			return fmt.Errorf("%w: %s", ErrPolicy, v.Text)
 		}
 	}
@@ -174,7 +176,7 @@ var ErrPolicy = fmt.Errorf("%w: not allowed by policy", workspace.ErrInvalid)
 
 // breaks lists the rules that a key breaks by what it is. madeAt is when its
 // newest secret was made: rotating a key starts its lifetime anew.
-func (b *Bounds) breaks(key keys.Key, madeAt time.Time) (found []Violation) {
+func (b *Bounds) breaks(key *keys.Key, madeAt time.Time) (found []Violation) {
 	add := func(rule Rule, format string, args ...any) {
 		found = append(found, Violation{rule, fmt.Sprintf(format, args...)})
 	}

@@ -110,7 +110,7 @@ func TestViolations(t *testing.T) {
 		b := policy.Combine(c.rules, policy.Rules{})
 		var got []policy.Rule
 		var text strings.Builder
-		for _, v := range b.Violations(c.record, now) {
+		for _, v := range b.Violations(c.record.Standing(), now) {
 			got = append(got, v.Rule)
 			text.WriteString(v.Text)
 		}
@@ -123,23 +123,23 @@ func TestViolations(t *testing.T) {
 func TestAdmits(t *testing.T) {
 	b := policy.Combine(policy.Rules{MaxLifetimeDays: ptr[int64](30), RequireNetworks: ptr(true)}, policy.Rules{})
 	key := record(31, 0).Key
-	if err := b.Admits(key, start); !errors.Is(err, policy.ErrPolicy) || !errors.Is(err, workspace.ErrInvalid) {
+	if err := b.Admits(&key, start); !errors.Is(err, policy.ErrPolicy) || !errors.Is(err, workspace.ErrInvalid) {
 		t.Errorf("31 days: %v", err)
 	}
-	if err := b.Admits(key, start, policy.RuleAllowNever); err != nil {
+	if err := b.AdmitsBy(&key, start, policy.RuleAllowNever); err != nil {
 		t.Errorf("another rule was asked for: %v", err)
 	}
-	if err := b.Admits(key, start, policy.RuleNetworks); !errors.Is(err, policy.ErrPolicy) {
+	if err := b.AdmitsBy(&key, start, policy.RuleNetworks); !errors.Is(err, policy.ErrPolicy) {
 		t.Errorf("from everywhere: %v", err)
 	}
 	// Whoever says "in 30 days" counts from a clock of their own.
 	key.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	key.ExpiresAt = workspace.At(start.Add(30*day + 59*time.Minute))
-	if err := b.Admits(key, start); err != nil {
+	if err := b.Admits(&key, start); err != nil {
 		t.Errorf("59 minutes more: %v", err)
 	}
 	key.ExpiresAt = workspace.At(start.Add(30*day + 61*time.Minute))
-	if err := b.Admits(key, start); err == nil {
+	if err := b.Admits(&key, start); err == nil {
 		t.Error("61 minutes more are allowed")
 	}
 	if got := b.Expiry(start.Add(time.Millisecond)); !got.Equal(start.Add(30 * day)) {
@@ -181,7 +181,7 @@ func TestAWorkspaceOnlyNarrows(t *testing.T) {
 		}
 		r := record(rapid.IntRange(0, 50).Draw(t, "expires"), rapid.IntRange(0, 30).Draw(t, "used"))
 		now := start.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "now")) * day)
-		if len(whole.Violations(r, now)) > 0 && len(narrowed.Violations(r, now)) == 0 {
+		if len(whole.Violations(r.Standing(), now)) > 0 && len(narrowed.Violations(r.Standing(), now)) == 0 {
 			t.Fatal("a key that the organization refuses is let through by the workspace")
 		}
 		if own.Within(whole) == nil && own.MaxLifetimeDays != nil && narrowed.MaxLifetime != time.Duration(*own.MaxLifetimeDays)*day {

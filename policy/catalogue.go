@@ -113,14 +113,11 @@ func (c *Catalogue) expand(role string, patterns []string) (oauth.Scope, error) 
 	}
 	var scopes oauth.Scope
 	for _, pattern := range patterns {
-		resource, action, ok := strings.Cut(pattern, ":")
+		resource, _, ok := strings.Cut(pattern, ":")
 		if !ok {
 			return nil, fmt.Errorf("the pattern %q of role %q: use resource:action, with * for any", pattern, role)
 		}
-		matched := keep(c.all, func(scope string) bool {
-			r, a, _ := strings.Cut(scope, ":")
-			return (resource == "*" || resource == r) && (action == "*" || action == a)
-		})
+		matched := keep(c.all, func(scope string) bool { return covers(pattern, scope) })
 		if len(matched) == 0 && resource != "*" {
 			return nil, fmt.Errorf("the pattern %q of role %q matches no scope of the catalogue", pattern, role)
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/policy"
@@ -32,6 +31,3 @@ func (s *server) documentFaults() float64 { return float64(s.rules.Faults() + s.
 
 // degraded reports whether Redis is configured and quotas go by this replica's share.
 func (s *server) degraded() bool { return s.redis.client != nil && s.limiter.Degraded() }
-
-// count writes the counts of exchanges until ctx ends.
-func (s *server) count(ctx context.Context) { s.counters.Run(ctx) }

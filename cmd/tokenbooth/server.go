@@ -179,7 +179,7 @@ func (s *server) publicKey(_ context.Context, kid string) (bearer.Key, error) {
 func (s *server) run(ctx context.Context, public, ops net.Listener) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	loops := []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.rotate, s.record, s.count}
+	loops := []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.rotate, s.record, s.counters.Run}
 	if s.config.Webhook.URL != "" {
 		loops = append(loops, s.webhook.Run)
 	}

@@ -3,7 +3,6 @@ package grant
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +20,7 @@ func (a *Authenticator) bounds(ctx context.Context, r *keys.Record, now time.Tim
 	if err != nil {
 		return b, err
 	}
-	broken := b.Violations(r, now)
+	broken := b.Violations(r.Standing(), now)
 	if len(broken) == 1 && broken[0].Rule == policy.RuleIdle {
 		// A key in use stays in memory as it was read once: its later uses are in the
 		// database alone.
@@ -29,18 +28,25 @@ func (a *Authenticator) bounds(ctx context.Context, r *keys.Record, now time.Tim
 		if err != nil {
 			return b, err
 		}
-		if broken = b.Violations(fresh, now); len(broken) == 1 {
-			return b, refuse(Idle, "%s", broken[0].Text)
-		}
+		broken = b.Violations(fresh.Standing(), now)
 	}
-	if len(broken) > 0 {
-		var all []string
-		for _, v := range broken {
-			all = append(all, v.Text)
-		}
-		return b, refuse(Policy, "%s", strings.Join(slices.Compact(all), " "))
+	return b, refuseFor(broken)
+}
+
+// refuseFor refuses a key for the rules that it breaks; nil if it breaks none.
+func refuseFor(broken []policy.Violation) error {
+	if len(broken) == 0 {
+		return nil
 	}
-	return b, nil
+	reason := Policy
+	if len(broken) == 1 && broken[0].Rule == policy.RuleIdle {
+		reason = Idle
+	}
+	var all []string
+	for _, v := range broken {
+		all = append(all, v.Text)
+	}
+	return refuse(reason, "%s", strings.Join(all, " "))
 }
 
 // boundsOf is what policy says where a key is, no earlier than its record was read.

@@ -61,7 +61,7 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 	var token *Token
 	var issued exchange
 	if err == nil {
-		token, issued, err = i.issue(ctx, r, *known.client())
+		token, issued, err = i.issue(ctx, r, known.client())
 	}
 	if failed := i.record(ctx, known.tokenUse(r.Origin, issued, err)); failed != nil {
 		if err == nil {
@@ -77,7 +77,7 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 }
 
 // issue decides, spends and signs for a client that has proven itself.
-func (i *Issuer) issue(ctx context.Context, r Request, client Client) (*Token, exchange, error) {
+func (i *Issuer) issue(ctx context.Context, r Request, client *Client) (*Token, exchange, error) {
 	granted, err := i.policy.Decide(&client.Bounds, client.Record, r.Request, client.At)
 	if err != nil {
 		i.Usage.Failed(client.ID, workspace.At(client.At))
@@ -87,13 +87,13 @@ func (i *Issuer) issue(ctx context.Context, r Request, client Client) (*Token, e
 		i.Usage.Failed(client.ID, workspace.At(client.At))
 		return nil, exchange{}, err
 	}
-	e := exchange{client: &client, secret: r.Secret, grant: granted, jti: workspace.Unique()}
+	e := exchange{client: client, secret: r.Secret, grant: granted, jti: workspace.Unique()}
 	signed, err := i.run(ctx, e)
 	if err != nil {
 		i.refund(ctx, client.Record)
 		return nil, exchange{}, err
 	}
-	return &Token{AccessToken: signed, ExpiresIn: granted.TTL, Scope: granted.Scope, KeyExpiresAt: client.ExpiresAt, Client: &client}, e, nil
+	return &Token{AccessToken: signed, ExpiresIn: granted.TTL, Scope: granted.Scope, KeyExpiresAt: client.ExpiresAt, Client: client}, e, nil
 }
 
 // run lets go-oauth2's manager perform the grant for an exchange that is

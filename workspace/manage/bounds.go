@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/tokenbooth/tokenbooth/keys"
@@ -75,33 +74,14 @@ func (u *unit) judge(ctx context.Context, in workspace.ID, found ...*keys.Listed
 	}
 	for _, k := range found {
 		k.Blocked = nil
-		exempt, err := u.isAdmin(ctx, k.UserID)
-		if err != nil {
-			return err
-		}
-		for _, v := range b.ViolationsOf(k.Key, k.MadeAt(), k.IdleSince(), u.now.Time) {
-			if !exempt {
-				k.Blocked = append(k.Blocked, string(v.Rule))
-			}
+		for _, v := range b.Violations(k.Standing(), u.now.Time) {
+			k.Blocked = append(k.Blocked, string(v.Rule))
 		}
 		if k.MaxUses > 0 && k.Uses >= k.MaxUses {
 			k.Blocked = append(k.Blocked, "max_uses")
 		}
 	}
 	return nil
-}
-
-// isAdmin reports whether a user is an organization admin, whose keys policy does
-// not block; no user is none.
-func (u *unit) isAdmin(ctx context.Context, id workspace.UserID) (bool, error) {
-	if id == "" {
-		return false, nil
-	}
-	user, err := workspace.FindUser(ctx, u.tx, id)
-	if errors.Is(err, workspace.ErrNotFound) { // deleted, and the key with them
-		return false, nil
-	}
-	return user.OrganizationAdmin, err
 }
 
 // list reads keys as people see them.

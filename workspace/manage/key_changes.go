@@ -47,7 +47,7 @@ func (m *Manager) UpdateKey(ctx context.Context, by Caller, in workspace.ID, id 
 }
 
 func (u *unit) updateKey(ctx context.Context, before *keys.Record, c KeyChange) (keys.Listed, error) {
-	listed, err := u.find(ctx, before.WorkspaceID, before.ID)
+	listed, err := keys.Find(ctx, u.tx, before.WorkspaceID, before.ID, u.now)
 	if err != nil {
 		return listed, err
 	}
@@ -70,7 +70,7 @@ func (u *unit) updateKey(ctx context.Context, before *keys.Record, c KeyChange) 
 	if err != nil {
 		return listed, err
 	}
-	if err := b.Admits(changed, before.MadeAt(), rulesOf(detail)...); err != nil {
+	if err := b.AdmitsBy(&changed, before.Standing().MadeAt, rulesOf(detail)...); err != nil {
 		return listed, err
 	}
 	changed.UpdatedAt = u.stamp(listed.UpdatedAt)
@@ -122,8 +122,7 @@ func (c KeyChange) apply(k keys.Key) (keys.Key, map[string]any) {
 
 // rulesOf are the rules that a change has to keep. Whatever else a key breaks, it
 // may be changed otherwise; it is not exchanged meanwhile.
-func rulesOf(detail map[string]any) []policy.Rule {
-	rules := []policy.Rule{}
+func rulesOf(detail map[string]any) (rules []policy.Rule) {
 	if _, changed := detail["expires_at"]; changed {
 		rules = append(rules, policy.RuleMaxLifetime, policy.RuleAllowNever)
 	}

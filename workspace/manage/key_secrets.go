@@ -82,20 +82,21 @@ func (u *unit) mayRotate(ctx context.Context, record *keys.Record, r Rotation) (
 	if err != nil {
 		return end, err
 	}
+	standing := record.Standing()
 	switch {
 	case r.Grace > b.MaxGrace:
 		return end, fmt.Errorf("%w: the grace period is %s, and policy allows at most %s", policy.ErrPolicy, r.Grace, b.MaxGrace)
-	case r.Grace > 0 && b.Idle > 0 && u.now.Sub(record.IdleSince()) > b.Idle:
+	case r.Grace > 0 && b.TooIdle(standing.IdleSince, u.now.Time):
 		return end, fmt.Errorf("%w: the key was not used for so long that it disabled itself, so its old secret cannot go on: rotate it without a grace period", policy.ErrPolicy)
 	}
 	end = workspace.At(u.now.Add(r.Grace))
-	if last := record.MadeAt().Add(b.MaxLifetime); b.MaxLifetime > 0 && last.Before(end.Time) {
+	if last := standing.MadeAt.Add(b.MaxLifetime); b.MaxLifetime > 0 && last.Before(end.Time) {
 		end = workspace.At(last)
 	}
 	if end.Before(u.now.Time) {
 		end = u.now
 	}
-	return end, b.Admits(record.Key, record.MadeAt(), policy.RuleEnabled)
+	return end, b.AdmitsBy(&record.Key, standing.MadeAt, policy.RuleEnabled)
 }
 
 // bumpKey denies the tokens that a key has.
@@ -109,7 +110,7 @@ func (u *unit) bumpKey(ctx context.Context, id keys.ID) error {
 
 // touch gives a key a new version, if it is of the one that the caller has seen.
 func (u *unit) touch(ctx context.Context, record *keys.Record) error {
-	before, err := u.find(ctx, record.WorkspaceID, record.ID)
+	before, err := keys.Find(ctx, u.tx, record.WorkspaceID, record.ID, u.now)
 	if err != nil {
 		return err
 	}

@@ -159,7 +159,7 @@ func (u *unit) createKey(ctx context.Context, in workspace.ID, n NewKey) (Issued
 			return Issued{}, err
 		}
 	}
-	if err := b.Admits(key, u.now.Time); err != nil {
+	if err := b.Admits(&key, u.now.Time); err != nil {
 		return Issued{}, err
 	}
 	if err := u.ownerExists(ctx, key); err != nil {

@@ -88,8 +88,8 @@ func (c *counting) bounds(in workspace.ID) pair {
 // count looks at one key.
 func (c *counting) count(r *keys.Record) {
 	c.Keys++
-	p := c.bounds(r.WorkspaceID)
-	was, is := rulesBroken(p.before.Violations(r, c.now.Time)), rulesBroken(p.after.Violations(r, c.now.Time))
+	p, standing := c.bounds(r.WorkspaceID), r.Standing()
+	was, is := rulesBroken(p.before.Violations(standing, c.now.Time)), rulesBroken(p.after.Violations(standing, c.now.Time))
 	newly := slices.DeleteFunc(slices.Clone(is), func(rule policy.Rule) bool { return slices.Contains(was, rule) })
 	holds := c.Policy.Holds(r)
 	loses := p.before.Keep(holds).Minus(p.after.Keep(holds))
