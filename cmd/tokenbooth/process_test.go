@@ -145,8 +145,9 @@ func (p *process) stop() {
 
 // leak is what no log, error or page for operators may hold: a key's secret, a
 // token, 32 bytes in base64 as the installation's secrets are, and the passwords
-// in these tests.
-var leak = regexp.MustCompile(`tb[sp]_[0-9a-z]{26}_|eyJ[A-Za-z0-9_-]{10,}|[A-Za-z0-9+/]{43}=|hunter2`)
+// in these tests. The dot tells a token from the thumbprint of a key, which is
+// no secret and may have "eyJ" in it by chance.
+var leak = regexp.MustCompile(`tb[sp]_[0-9a-z]{26}_|eyJ[A-Za-z0-9_-]{10,}\.|[A-Za-z0-9+/]{43}=|hunter2`)
 
 func (p *process) checkLog() {
 	p.t.Helper()
