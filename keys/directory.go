@@ -36,7 +36,7 @@ const (
 // handle. Without the lease nothing is answered from memory.
 type Directory struct {
 	reader  sqlx.ExtContext
-	held    func() bool
+	held    func(context.Context) bool
 	cache   *otter.Cache[ID, *Record]
 	changed atomic.Pointer[changed]
 	flights singleflight.Group
@@ -53,7 +53,7 @@ type changed struct {
 
 // NewDirectory makes an empty directory of at most size keys. It reads from
 // reader, and answers from memory only while held reports the lease.
-func NewDirectory(reader sqlx.ExtContext, held func() bool, size int) (*Directory, error) {
+func NewDirectory(reader sqlx.ExtContext, held func(context.Context) bool, size int) (*Directory, error) {
 	cache, err := otter.New(&otter.Options[ID, *Record]{MaximumSize: size})
 	if err != nil {
 		return nil, fmt.Errorf("key directory: %w", err)
@@ -66,7 +66,7 @@ func NewDirectory(reader sqlx.ExtContext, held func() bool, size int) (*Director
 // Lookup returns the record of a key. workspace.ErrNotFound: there is no such
 // key. ErrUnavailable: it cannot be known now. The record is shared.
 func (d *Directory) Lookup(ctx context.Context, id ID) (*Record, error) {
-	if !d.held() {
+	if !d.held(ctx) {
 		return d.read(ctx, id)
 	}
 	record, ok := d.cache.GetIfPresent(id)
@@ -87,15 +87,15 @@ func (d *Directory) Lookup(ctx context.Context, id ID) (*Record, error) {
 // its key was used.
 func (d *Directory) Reread(ctx context.Context, id ID) (*Record, error) {
 	record, err := d.read(ctx, id)
-	if err == nil && d.held() {
+	if err == nil && d.held(ctx) {
 		d.cache.Set(id, record)
 	}
 	return record, err
 }
 
 // Waste does the work of finding a key in memory, for an ID that does not exist.
-func (d *Directory) Waste() {
-	if d.held() {
+func (d *Directory) Waste(ctx context.Context) {
+	if d.held(ctx) {
 		d.cache.GetIfPresent("")
 		d.usable(&Record{})
 	}

@@ -17,11 +17,11 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace/change"
 )
 
-func held() bool { return true }
+func held(context.Context) bool { return true }
 
-func lapsed() bool { return false }
+func lapsed(context.Context) bool { return false }
 
-func newDirectory(t *testing.T, reader sqlx.ExtContext, lease func() bool) *keys.Directory {
+func newDirectory(t *testing.T, reader sqlx.ExtContext, lease func(context.Context) bool) *keys.Directory {
 	t.Helper()
 	directory, err := keys.NewDirectory(reader, lease, 100)
 	return must(t, directory, err)
@@ -232,7 +232,7 @@ func TestNoLookupIsOlderThanAFinishedChange(t *testing.T) {
 		h := newHouse(t, db)
 		id := h.key().ID
 		follower := &change.Follower{Database: db, Timing: timing, Log: discard}
-		d := newDirectory(t, db.Reader(), follower.Held)
+		d := newDirectory(t, db.Reader(), follower.May)
 		follower.OnChange = []func(context.Context, change.Batch) error{d.Forget}
 		check(t, follower.Start(t.Context()))
 		ctx, stop := context.WithCancel(t.Context())
@@ -279,7 +279,7 @@ func TestWithoutLeaseEveryLookupIsFresh(t *testing.T) {
 }
 
 func TestUnavailableIsNotNotFound(t *testing.T) {
-	for name, lease := range map[string]func() bool{"held": held, "lapsed": lapsed} {
+	for name, lease := range map[string]func(context.Context) bool{"held": held, "lapsed": lapsed} {
 		schematest.Each(t, func(t *testing.T, db *schema.DB) {
 			h := newHouse(t, db)
 			id, d := h.key().ID, newDirectory(t, db.Reader(), lease)

@@ -28,7 +28,7 @@ type Book[T any] struct {
 	kind   Kind
 	parse  func(string) (T, error)
 	reader sqlx.ExtContext
-	held   func() bool
+	held   func(context.Context) bool
 	log    *slog.Logger
 
 	current atomic.Pointer[pages[T]] // replaced, never modified
@@ -43,7 +43,7 @@ type pages[T any] struct {
 
 // NewBook makes an empty book. It answers from memory while held reports the
 // lease.
-func NewBook[T any](kind Kind, parse func(string) (T, error), reader sqlx.ExtContext, held func() bool, log *slog.Logger) *Book[T] {
+func NewBook[T any](kind Kind, parse func(string) (T, error), reader sqlx.ExtContext, held func(context.Context) bool, log *slog.Logger) *Book[T] {
 	b := &Book[T]{kind: kind, parse: parse, reader: reader, held: held, log: log}
 	b.current.Store(&pages[T]{documents: map[string]Document[T]{}, faults: map[string]error{}})
 	return b
@@ -52,7 +52,7 @@ func NewBook[T any](kind Kind, parse func(string) (T, error), reader sqlx.ExtCon
 // Get returns the document of a subject, as of the change with that number or later;
 // its zero value if there is none. The error means that it cannot be known now.
 func (b *Book[T]) Get(ctx context.Context, subject string, since int64) (Document[T], error) {
-	if documents, ok := b.inMemory(since); ok {
+	if documents, ok := b.inMemory(ctx, since); ok {
 		return documents[subject], nil
 	}
 	return b.read(ctx, subject)
@@ -60,9 +60,9 @@ func (b *Book[T]) Get(ctx context.Context, subject string, since int64) (Documen
 
 // inMemory are the documents of every subject as they were together; false: what is
 // in memory may be older.
-func (b *Book[T]) inMemory(since int64) (map[string]Document[T], bool) {
+func (b *Book[T]) inMemory(ctx context.Context, since int64) (map[string]Document[T], bool) {
 	now := b.current.Load()
-	return now.documents, now.seq >= since && b.held()
+	return now.documents, now.seq >= since && b.held(ctx)
 }
 
 // read asks the database.
@@ -132,7 +132,7 @@ func (b *Book[T]) put(p *pages[T], subject string, d Document[T], fault error) {
 type Rulebook struct{ *Book[Rules] }
 
 // NewRulebook makes a rulebook without rules; see NewBook.
-func NewRulebook(reader sqlx.ExtContext, held func() bool, log *slog.Logger) *Rulebook {
+func NewRulebook(reader sqlx.ExtContext, held func(context.Context) bool, log *slog.Logger) *Rulebook {
 	return &Rulebook{NewBook(KindKeys, ParseRules, reader, held, log)}
 }
 
@@ -140,7 +140,7 @@ func NewRulebook(reader sqlx.ExtContext, held func() bool, log *slog.Logger) *Ru
 // A key's record must not meet rules that are older than it is: it may carry the
 // generation that newer rules gave it, and a token by the old ones would stand.
 func (r *Rulebook) Bounds(ctx context.Context, in workspace.ID, since int64) (Bounds, error) {
-	if rules, ok := r.inMemory(since); ok {
+	if rules, ok := r.inMemory(ctx, since); ok {
 		return Combine(rules[Organization].Value, rules[string(in)].Value), nil
 	}
 	organization, err := r.read(ctx, Organization)

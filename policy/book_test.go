@@ -25,7 +25,7 @@ type library struct {
 
 func newLibrary(t *testing.T, db *schema.DB) *library {
 	l := &library{t: t, db: db, held: true}
-	l.Rulebook = policy.NewRulebook(db.Reader(), func() bool { return l.held }, slog.New(slog.DiscardHandler))
+	l.Rulebook = policy.NewRulebook(db.Reader(), func(context.Context) bool { return l.held }, slog.New(slog.DiscardHandler))
 	l.follow(change.Batch{})
 	return l
 }

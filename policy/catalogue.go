@@ -25,8 +25,8 @@ var reserved = map[string][]string{
 	"policy":           {"read", "update"},
 	"quota":            {"read", "update"},
 	"audit":            {"read"},
-	"tokens":           {"read", "revoke"},
-	"organization":     {"read", "update"},
+	"tokens":           {"read", "revoke", "report"},
+	"organization":     {"read", "update", "introspect"},
 }
 
 // builtinRoles apply unless the operator defines roles of these names.

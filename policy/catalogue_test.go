@@ -123,11 +123,11 @@ func TestMemberRights(t *testing.T) {
 		return resource + ":create " + resource + ":delete " + resource + ":read " + resource + ":update"
 	}
 	owner := "charts:read charts:update workspace:read workspace:update " + everything("members") + " " + everything("service-accounts") + " " + everything("api-keys") +
-		" policy:read policy:update quota:read quota:update audit:read tokens:read tokens:revoke"
+		" policy:read policy:update quota:read quota:update audit:read tokens:read tokens:report tokens:revoke"
 	manager := "charts:read charts:update workspace:read members:read " + everything("service-accounts") + " " + everything("api-keys") +
-		" policy:read policy:update quota:read quota:update audit:read tokens:read tokens:revoke"
+		" policy:read policy:update quota:read quota:update audit:read tokens:read tokens:report tokens:revoke"
 	viewer := "charts:read workspace:read members:read service-accounts:read api-keys:read policy:read quota:read audit:read tokens:read"
-	organization := " organization:read organization:update"
+	organization := " organization:introspect organization:read organization:update"
 	for _, c := range []struct {
 		role  workspace.Role
 		admin bool

@@ -13,8 +13,8 @@ const countsInterval = 5 * time.Second
 // newLimits makes what bounds exchanges: the rules of keys, and the quotas, which
 // replicas share through Redis.
 func (s *server) newLimits() {
-	s.rules = policy.NewRulebook(s.db.Reader(), s.follower.Held, s.log)
-	s.quotas = quota.NewBook(s.db.Reader(), s.follower.Held, s.log)
+	s.rules = policy.NewRulebook(s.db.Reader(), s.follower.May, s.log)
+	s.quotas = quota.NewBook(s.db.Reader(), s.follower.May, s.log)
 	s.counters = quota.NewCounters(s.db, countsInterval, s.log, nil)
 	options := quota.Options{
 		Limits: s.quotas.Limits, Source: quota.NewMemory(nil), Replicas: s.follower.Replicas, Counters: s.counters, Log: s.log,

@@ -54,7 +54,7 @@ func (c *cluster) plant(version int64, text string) {
 		return change.Record(ctx, tx, seq, workspace.At(time.Now()), subjects...)
 	})
 	if err == nil {
-		err = change.Await(c.t.Context(), c.db, seq, change.DefaultTiming)
+		_, err = change.Await(c.t.Context(), c.db, seq, change.DefaultTiming)
 	}
 	if err != nil {
 		c.t.Fatal(err)

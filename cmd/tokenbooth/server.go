@@ -73,7 +73,7 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 	if s.redis, err = newRedisStatus(b.config, log); err != nil {
 		return nil, err
 	}
-	if s.directory, err = keys.NewDirectory(b.db.Reader(), s.follower.Held, b.config.Keys.CacheSize); err != nil {
+	if s.directory, err = keys.NewDirectory(b.db.Reader(), s.follower.May, b.config.Keys.CacheSize); err != nil {
 		return nil, err
 	}
 	if err := s.redis.ready(ctx); err != nil {

@@ -40,8 +40,8 @@ type Ring struct {
 
 // Lease is what a change.Follower holds while it keeps a ring up to date.
 type Lease interface {
-	Held() bool
-	Until() time.Time // when it ends or ended
+	May(context.Context) bool // whether this request may go by what was loaded last
+	Until() time.Time         // when it ends or ended
 }
 
 type contents struct {
@@ -127,7 +127,7 @@ func (r *Ring) Follow(ctx context.Context, batch change.Batch) error {
 // for a replica without a lease to stop signing. Errors wrap ErrNoKey: there is
 // none, or it cannot be had now.
 func (r *Ring) Active(ctx context.Context, algorithm string) (*Key, error) {
-	if r.Lease != nil && !r.Lease.Held() {
+	if r.Lease != nil && !r.Lease.May(ctx) {
 		if err := r.Load(ctx); err != nil {
 			return nil, fmt.Errorf("%w for %s that can be had: %w", ErrNoKey, algorithm, err)
 		}

@@ -326,8 +326,8 @@ type lease struct {
 	until time.Time
 }
 
-func (l lease) Held() bool       { return l.held }
-func (l lease) Until() time.Time { return l.until }
+func (l lease) May(context.Context) bool { return l.held }
+func (l lease) Until() time.Time         { return l.until }
 
 // Without the lease the key in memory may be retired, and the one that signs is
 // looked up.

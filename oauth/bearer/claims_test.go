@@ -156,19 +156,28 @@ func TestVerifyWithoutKeysIsNotARefusal(t *testing.T) {
 	}
 }
 
-// The hook is asked last, about good tokens only, and its answer counts.
+// asking are revocations that a function decides.
+type asking func(kid string, claims *oauth.Claims) error
+
+func (f asking) Revoked(_ context.Context, kid string, claims *oauth.Claims) error {
+	return f(kid, claims)
+}
+
+func (f asking) Fresh(context.Context) error { return nil }
+
+// Revocations are asked last, about good tokens only, and its answer counts.
 func TestVerifyAsksForRevocations(t *testing.T) {
 	s, down := newES256(t), errors.New("the feed is away")
 	var answer error
 	asked := 0
 	v := newVerifier(t, func(c *bearer.Config) {
-		c.Revoked = func(_ context.Context, kid string, claims *oauth.Claims) error {
+		c.Revocations = asking(func(kid string, claims *oauth.Claims) error {
 			asked++
 			if kid != s.public.ID || claims.ClientID != "tbk_1" || claims.KeyGeneration != 3 {
 				t.Errorf("asked about %s, %+v", kid, claims)
 			}
 			return answer
-		}
+		})
 	}, s)
 	good := s.token(t, nil, nil)
 	accepted(t, v, good)

@@ -29,8 +29,8 @@ var (
 	// ErrInvalid is the kind of every error about a token that is not acceptable.
 	// The text says why and is safe to show to the caller.
 	ErrInvalid = errors.New("invalid token")
-	// ErrRevoked is what Config.Revoked returns for a token that is denied. The
-	// verifier makes an ErrInvalid of it.
+	// ErrRevoked is what Revocations say of a token that is denied. The verifier
+	// makes an ErrInvalid of it.
 	ErrRevoked = errors.New("it was revoked")
 )
 
@@ -51,10 +51,9 @@ type Config struct {
 
 	// Keys are the issuer's; nil: NewRemote(RemoteConfig{Issuer: Issuer}).
 	Keys KeySet
-	// Revoked is asked about each token that is good otherwise, with the ID of its
-	// key. An error that wraps ErrRevoked denies it; any other means that it cannot
-	// be known now. nil: no token is denied before it expires.
-	Revoked func(ctx context.Context, kid string, claims *oauth.Claims) error
+	// Revocations are asked about each token that is good otherwise: a Feed that
+	// follows the issuer's. nil: no token is denied before it expires.
+	Revocations Revocations
 
 	// Realm is named in challenges, if it is set (RFC 9110 §11.5).
 	Realm string
@@ -109,7 +108,7 @@ func New(c Config) (*Verifier, error) {
 //   - no member is there twice, and names count by their exact case,
 //   - iss is the issuer, aud names this service, exp is present and not past, iat
 //     is present and not ahead, and sub, client_id and jti are there (RFC 9068 §2.2),
-//   - Config.Revoked, if there is one, does not deny it.
+//   - Config.Revocations, if there are any, do not deny it.
 //
 // Errors wrap ErrInvalid; another error means that it cannot be known now, since
 // keys or revocations are not available: nothing is wrong with the token.
@@ -133,10 +132,10 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*oauth.Claims, err
 }
 
 func (v *Verifier) revoked(ctx context.Context, kid string, claims *oauth.Claims) error {
-	if v.config.Revoked == nil {
+	if v.config.Revocations == nil {
 		return nil
 	}
-	err := v.config.Revoked(ctx, kid, claims)
+	err := v.config.Revocations.Revoked(ctx, kid, claims)
 	switch {
 	case errors.Is(err, ErrRevoked):
 		return invalid("%v", ErrRevoked)

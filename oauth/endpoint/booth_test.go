@@ -118,9 +118,9 @@ func (b *booth) start(o options, timing change.Timing) {
 	b.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: b.manager.Sealer, Timing: signing.DefaultTiming, Lease: o.lease}
 	b.check(b.ring.Load(ctx))
 	follower := &change.Follower{Database: b.db, Timing: timing, Log: log}
-	b.directory = must(keys.NewDirectory(b.db.Reader(), follower.Held, 1000))
-	limits := quota.NewBook(b.db.Reader(), follower.Held, log)
-	b.rulebook = policy.NewRulebook(b.db.Reader(), follower.Held, log)
+	b.directory = must(keys.NewDirectory(b.db.Reader(), follower.May, 1000))
+	limits := quota.NewBook(b.db.Reader(), follower.May, log)
+	b.rulebook = policy.NewRulebook(b.db.Reader(), follower.May, log)
 	follower.OnChange = []func(context.Context, change.Batch) error{b.directory.Forget, limits.Follow, b.rulebook.Follow}
 	b.check(follower.Start(ctx))
 	if !o.idle {

@@ -103,7 +103,7 @@ func (f *fleet) start(ctx context.Context, db change.Database) *replica {
 	log := slog.New(slog.DiscardHandler)
 	r := &replica{Echo: echo.New(), follower: &change.Follower{Database: db, Timing: fleetLeases, Log: log, Host: fmt.Sprint(len(f.replicas))}}
 	ring := &signing.Ring{Reader: f.db.Reader(), Sealer: f.manager.Sealer, Timing: shortLife, Lease: r.follower}
-	directory := must(keys.NewDirectory(f.db.Reader(), r.follower.Held, 100))
+	directory := must(keys.NewDirectory(f.db.Reader(), r.follower.May, 100))
 	r.follower.Holds, r.follower.OnChange = ring.Holds, []func(context.Context, change.Batch) error{directory.Forget, ring.Follow}
 	r.issuer = grant.NewIssuer(issuer, &grant.Authenticator{
 		Format: f.manager.Format, Peppers: f.manager.Peppers, Directory: directory,
@@ -389,8 +389,8 @@ func (b *booth) kids() (kids []string) {
 // ended is a lease that is not held any more.
 type ended struct{ at time.Time }
 
-func (e *ended) Held() bool       { return false }
-func (e *ended) Until() time.Time { return e.at }
+func (e *ended) May(context.Context) bool { return false }
+func (e *ended) Until() time.Time         { return e.at }
 
 // A replica that cannot know whether its keys are all there is does not give
 // them out; verifiers go on with those that they have.

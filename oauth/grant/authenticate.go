@@ -142,7 +142,7 @@ func (a *Authenticator) recognise(ctx context.Context, c Credentials) (*keys.Rec
 	}
 	id, errID := a.identify(c.ID, secret)
 	if err != nil || errID != nil || !secret.Names(id) {
-		a.Directory.Waste()
+		a.Directory.Waste(ctx)
 		return nil, none, a.noMatch("", secret, 0)
 	}
 	record, err := a.Directory.Lookup(ctx, id)

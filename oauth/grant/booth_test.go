@@ -65,7 +65,7 @@ func newBooth(t *testing.T) *booth {
 	}
 	b.manager = &manage.Manager{Database: b.db, Format: format, Peppers: peppers, Sealer: sealer, Policy: p, Signing: signing.DefaultTiming, Now: b.now}
 	b.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: sealer, Timing: signing.DefaultTiming}
-	directory := must(keys.NewDirectory(b.db.Reader(), func() bool { b.lookup(); return b.cached.Load() }, 100))(t)
+	directory := must(keys.NewDirectory(b.db.Reader(), func(context.Context) bool { b.lookup(); return b.cached.Load() }, 100))(t)
 	b.Issuer = grant.NewIssuer(issuerName, &grant.Authenticator{
 		Format: format, Peppers: peppers, Directory: directory,
 		Usage:     keys.NewUsageWriter(b.db.Writer(), time.Hour, slog.New(slog.DiscardHandler)),
@@ -139,7 +139,7 @@ func (b *booth) authenticate(t *testing.T, c grant.Credentials, from grant.Origi
 }
 
 // never is a lease that is not held: what is asked for is read from the database.
-func never() bool { return false }
+func never(context.Context) bool { return false }
 
 func must[T any](value T, err error) func(t *testing.T) T {
 	return func(t *testing.T) T {

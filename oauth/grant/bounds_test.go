@@ -1,6 +1,7 @@
 package grant_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -330,7 +331,7 @@ func TestATokenIsByTheRulesOfItsGeneration(t *testing.T) {
 	b := newBooth(t)
 	b.open(t)
 	b.cached.Store(true)
-	rules := policy.NewRulebook(b.db.Reader(), b.cached.Load, slog.New(slog.DiscardHandler))
+	rules := policy.NewRulebook(b.db.Reader(), func(context.Context) bool { return b.cached.Load() }, slog.New(slog.DiscardHandler))
 	check(t, rules.Follow(t.Context(), change.Batch{}))
 	b.Rules = rules
 	key := b.key(t, manage.NewKey{})

@@ -102,7 +102,7 @@ func (l Limits) Looser(before Limits) bool {
 type Book struct{ *policy.Book[Limits] }
 
 // NewBook makes an empty book; see policy.NewBook.
-func NewBook(reader sqlx.ExtContext, held func() bool, log *slog.Logger) *Book {
+func NewBook(reader sqlx.ExtContext, held func(context.Context) bool, log *slog.Logger) *Book {
 	return &Book{policy.NewBook(policy.KindQuota, ParseLimits, reader, held, log)}
 }
 

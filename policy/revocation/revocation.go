@@ -1,5 +1,7 @@
 // Package revocation owns what is denied before it expires: the rows and their
-// sequence in SQL, which is the truth that every other copy is made from.
+// sequence in SQL, which is the truth, and the copies that are made of it: the
+// list in the memory of each replica, the projection in Redis, the signed feed
+// that verifiers follow, and the journal that outlives the database.
 //
 // A row is appended in the transaction of the change that denies something, so
 // that neither exists without the other. What may be denied by whom is decided
@@ -7,6 +9,7 @@
 package revocation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -16,19 +19,24 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
-// Kind is what a row is about.
-type Kind string
+// Subject is how the change log and the audit log name the revocations as a whole.
+const Subject = "revocations"
 
-// The kinds.
+// Cause is what was done to the subject of a row.
+type Cause string
+
+// The causes.
 const (
-	Token      Kind = "jti" // one token
-	Key        Kind = "key" // an API key
-	Subject    Kind = "sub" // a service account or a user
-	Workspace  Kind = "ws"
-	SigningKey Kind = "kid"
+	Revoked   Cause = "revoked"   // a key or a token was revoked, a signing key removed
+	Disabled  Cause = "disabled"  // a service account or user was
+	Removed   Cause = "removed"   // a service account or user was deleted, or a member removed
+	Suspended Cause = "suspended" // a workspace was
+	Deleted   Cause = "deleted"   // a workspace was
+	Changed   Cause = "changed"   // it may do less than before, and goes on
 )
 
 // skew is how far the clocks of verifiers may be off; a second more for rounding.
@@ -36,46 +44,102 @@ const skew = time.Minute + time.Second
 
 // Entry denies the tokens of a subject that carry a smaller generation than its.
 type Entry struct {
-	Seq        int64          `db:"seq"`
-	Kind       Kind           `db:"kind"`
-	SubjectID  string         `db:"subject_id"`
-	Generation int64          `db:"generation"` // 0 for a token or a signing key: denied altogether
-	At         workspace.Time `db:"at"`
-	ExpiresAt  workspace.Time `db:"expires_at"` // no token that it concerns is good any more
+	Seq         int64           `db:"seq" json:"seq"`
+	Kind        oauth.Revocable `db:"kind" json:"kind"`
+	SubjectID   string          `db:"subject_id" json:"subject_id"`
+	Generation  int64           `db:"generation" json:"generation"` // 0 for a token or a signing key: denied altogether
+	WorkspaceID workspace.ID    `db:"workspace_id" json:"workspace_id"`
+	Cause       Cause           `db:"cause" json:"cause"`
+	At          workspace.Time  `db:"at" json:"at"`
+	ExpiresAt   workspace.Time  `db:"expires_at" json:"expires_at"` // no token that it concerns is good any more
 }
 
-// batch is how many entries one statement adds: six parameters each.
+// Good is until when a token that expires then is taken by somebody whose clock is
+// off.
+func Good(expiry time.Time) workspace.Time { return workspace.At(expiry.Add(skew)) }
+
+const columns = `seq, kind, subject_id, generation, workspace_id, cause, at, expires_at`
+
+// batch is how many entries one statement adds: eight parameters each.
 const batch = 500
 
 // Append adds entries with the next numbers, which are gapless and in commit order:
-// the counter's row stays locked until the transaction ends. Numbers and ExpiresAt
-// are set by it.
-func Append(ctx context.Context, tx sqlx.ExtContext, entries ...Entry) error {
+// the counter's row stays locked until the transaction ends. It returns the last
+// number. Numbers are set by it, and ExpiresAt where it is zero: to when a token
+// that was issued at that moment is good for the longest.
+func Append(ctx context.Context, tx sqlx.ExtContext, entries ...Entry) (last int64, err error) {
 	for chunk := range slices.Chunk(entries, batch) {
-		var last int64
 		err := sqlx.GetContext(ctx, tx, &last, `UPDATE revocation_counter SET seq = seq + ? WHERE id = 1 RETURNING seq`, len(chunk))
 		if err != nil {
-			return fmt.Errorf("take the next revocation numbers: %w", err)
+			return 0, fmt.Errorf("take the next revocation numbers: %w", err)
 		}
-		var args []any
-		for i, e := range chunk {
-			args = append(args, last-int64(len(chunk)-1-i), e.Kind, e.SubjectID, e.Generation, e.At, workspace.At(e.At.Add(keys.MaxTokenTTL+skew)))
+		for i := range chunk {
+			chunk[i].Seq = last - int64(len(chunk)-1-i)
+			chunk[i].ExpiresAt = cmp.Or(chunk[i].ExpiresAt, Good(chunk[i].At.Add(keys.MaxTokenTTL)))
 		}
-		marks := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?, ?, ?), ", len(chunk)), ", ")
-		if _, err := tx.ExecContext(ctx, `INSERT INTO revocations (seq, kind, subject_id, generation, at, expires_at) VALUES `+marks, args...); err != nil {
-			return fmt.Errorf("append %d revocations: %w", len(chunk), err)
+		if _, err := insert(ctx, tx, chunk); err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	return last, nil
+}
+
+// insert writes rows with their numbers, but for those whose numbers are there.
+func insert(ctx context.Context, tx sqlx.ExtContext, rows []Entry) (added int64, err error) {
+	var args []any
+	for _, e := range rows {
+		args = append(args, e.Seq, e.Kind, e.SubjectID, e.Generation, e.WorkspaceID, e.Cause, e.At, e.ExpiresAt)
+	}
+	marks := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?, ?, ?, ?, ?), ", len(rows)), ", ")
+	result, err := tx.ExecContext(ctx, `INSERT INTO revocations (`+columns+`) VALUES `+marks+` ON CONFLICT DO NOTHING`, args...)
+	if err != nil {
+		return 0, fmt.Errorf("append %d revocations: %w", len(rows), err)
+	}
+	return result.RowsAffected()
 }
 
 // Since reads the entries after a number, in order, at most limit of them.
 func Since(ctx context.Context, q sqlx.ExtContext, seq int64, limit int) ([]Entry, error) {
 	entries := []Entry{}
-	err := sqlx.SelectContext(ctx, q, &entries, `SELECT seq, kind, subject_id, generation, at, expires_at FROM revocations
-		WHERE seq > ? ORDER BY seq LIMIT ?`, seq, limit)
+	err := sqlx.SelectContext(ctx, q, &entries, `SELECT `+columns+` FROM revocations WHERE seq > ? ORDER BY seq LIMIT ?`, seq, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read the revocations after %d: %w", seq, err)
 	}
 	return entries, nil
+}
+
+// Find reads one entry; workspace.ErrNotFound: there is none with that number.
+func Find(ctx context.Context, q sqlx.ExtContext, seq int64) (Entry, error) {
+	entries, err := Since(ctx, q, seq-1, 1)
+	if err == nil && (len(entries) == 0 || entries[0].Seq != seq) {
+		err = fmt.Errorf("revocation %d: %w", seq, workspace.ErrNotFound)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return entries[0], nil
+}
+
+// Newest reads how far the revocations are.
+func Newest(ctx context.Context, q sqlx.ExtContext) (oauth.Position, error) {
+	var at struct {
+		Epoch int64 `db:"epoch"`
+		Seq   int64 `db:"seq"`
+	}
+	if err := sqlx.GetContext(ctx, q, &at, `SELECT epoch, seq FROM revocation_counter WHERE id = 1`); err != nil {
+		return oauth.Position{}, fmt.Errorf("read the newest revocation number: %w", err)
+	}
+	return oauth.Position{Epoch: at.Epoch, Sequence: at.Seq}, nil
+}
+
+// NextEpoch begins a new epoch, unless the present one is another than old. Epochs
+// are at least the time in seconds, so that also the epoch of a database that was
+// restored is higher than any that verifiers have seen.
+func NextEpoch(ctx context.Context, tx sqlx.ExtContext, old int64, now workspace.Time) (begun bool, err error) {
+	result, err := tx.ExecContext(ctx, `UPDATE revocation_counter SET epoch = ? WHERE id = 1 AND epoch = ?`, max(old+1, now.Unix()), old)
+	if err != nil {
+		return false, fmt.Errorf("begin a new epoch of the revocations: %w", err)
+	}
+	n, err := result.RowsAffected()
+	return n == 1, err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/deploy/schema"
 	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
 	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
@@ -31,7 +32,7 @@ func TestSequenceIsGapless(t *testing.T) {
 			running.Go(func() {
 				for i := range each {
 					err := db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
-						err := revocation.Append(ctx, tx, revocation.Entry{Kind: revocation.Key, SubjectID: "tbk_1", Generation: 2, At: noon})
+						_, err := revocation.Append(ctx, tx, revocation.Entry{Kind: oauth.RevocableKey, SubjectID: "tbk_1", Generation: 2, At: noon})
 						if err == nil && i%2 == 1 {
 							err = errGivenUp
 						}
@@ -52,7 +53,7 @@ func TestSequenceIsGapless(t *testing.T) {
 			if e.Seq != int64(i+1) {
 				t.Errorf("entry %d has the number %d", i+1, e.Seq)
 			}
-			if e.Kind != revocation.Key || e.Generation != 2 || e.ExpiresAt.Sub(noon.Time) <= keys.MaxTokenTTL {
+			if e.Kind != oauth.RevocableKey || e.Generation != 2 || e.ExpiresAt.Sub(noon.Time) <= keys.MaxTokenTTL {
 				t.Errorf("entry %d is %+v", i+1, e)
 			}
 		}
@@ -69,9 +70,12 @@ func TestAppendMany(t *testing.T) {
 		for _, n := range []int{0, 1, 1203} {
 			var entries []revocation.Entry
 			for i := range n {
-				entries = append(entries, revocation.Entry{Kind: revocation.Key, SubjectID: fmt.Sprint(i), Generation: int64(i + 2), At: noon})
+				entries = append(entries, revocation.Entry{Kind: oauth.RevocableKey, SubjectID: fmt.Sprint(i), Generation: int64(i + 2), At: noon})
 			}
-			err := db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error { return revocation.Append(ctx, tx, entries...) })
+			err := db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
+				_, err := revocation.Append(ctx, tx, entries...)
+				return err
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

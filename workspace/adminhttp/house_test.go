@@ -88,8 +88,8 @@ func newHouse(tb testing.TB, db *schema.DB) *house {
 	h.check(h.EnsureSigningKeys(tb.Context(), operator))
 	log := slog.New(slog.NewJSONHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	follower := &change.Follower{Database: db, Timing: timing, Log: log}
-	directory := must(keys.NewDirectory(db.Reader(), follower.Held, 1000))
-	rulebook, limits := policy.NewRulebook(db.Reader(), follower.Held, log), quota.NewBook(db.Reader(), follower.Held, log)
+	directory := must(keys.NewDirectory(db.Reader(), follower.May, 1000))
+	rulebook, limits := policy.NewRulebook(db.Reader(), follower.May, log), quota.NewBook(db.Reader(), follower.May, log)
 	ring := &signing.Ring{Reader: db.Reader(), Sealer: sealer, Timing: signing.DefaultTiming}
 	h.check(ring.Load(tb.Context()))
 	follower.OnChange = []func(context.Context, change.Batch) error{directory.Forget, rulebook.Follow, limits.Follow}

@@ -9,37 +9,81 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
 // holder is one row of the lease table.
 type holder struct {
-	ID       string `db:"id"`
-	Host     string `db:"host"`
-	Renewals int64  `db:"renewals"`
-	Acked    int64  `db:"acked_seq"`
-	Holds    string `db:"holds"`
+	ID             string         `db:"id"`
+	Host           string         `db:"host"`
+	Renewals       int64          `db:"renewals"`
+	Acked          int64          `db:"acked_seq"`
+	Holds          string         `db:"holds"`
+	Alone          int64          `db:"alone"`   // microseconds
+	Vouched        int64          `db:"vouched"` // microseconds
+	Voucher        string         `db:"voucher"`
+	LapsedRenewals int64          `db:"lapsed_renewals"`
+	LapsedAt       workspace.Time `db:"lapsed_at"`
+}
+
+// lapsed reports whether it was seen to have lost its lease and has not been back.
+func (h holder) lapsed() bool { return h.LapsedRenewals == h.Renewals }
+
+// tail is for how long it may go on without its lease.
+func (h holder) tail() time.Duration {
+	return time.Duration(max(h.Alone, h.Vouched)) * time.Microsecond
 }
 
 // seen is a holder and when, by our clock, its counter last moved.
 type seen struct {
 	renewals int64
 	since    time.Time
+	behind   time.Time // since when it lacks changes that we have; zero: it lacks none
+}
+
+// clocks is how far the clocks of replicas may differ, where times of one are
+// compared with another's.
+const clocks = 5 * time.Second
+
+// Lapsed is a replica that lost its lease without a word and lacks the change that
+// was waited for. It may go on for a while by what it has in memory (Follower).
+type Lapsed struct {
+	Host    string
+	At      time.Time     // when it was seen to have lost its lease
+	Alone   time.Duration // for how long it goes on by itself
+	Vouched time.Duration // for how long it goes on by the word of its voucher
+	Voucher string        // empty: it has none
+}
+
+// Until is when it does not act by what was before any more, if the voucher of that
+// name knows of the change; empty: none does.
+func (l Lapsed) Until(knows string) time.Time {
+	tail := l.Alone
+	if l.Voucher != "" && l.Voucher != knows {
+		tail = max(tail, l.Vouched)
+	}
+	if tail == 0 {
+		return time.Time{}
+	}
+	return l.At.Add(tail + clocks)
 }
 
 // Await returns once every replica has acknowledged the change with that number
 // or has lost its lease. Call it after the commit. It takes at most about one
 // lease; ctx may bound it further, and then its error is returned: the change is
-// committed, but some replica may still act on what was before.
+// committed, but some replica may still act on what was before. So may those that
+// it returns, which cannot be waited for.
 //
-// A row whose holder is gone is removed on the way, so that the dead are waited
-// for once. A replica that registers meanwhile reads the log after it has, so it
-// is not waited for.
-func Await(ctx context.Context, db Database, seq int64, timing Timing) error {
-	waiting, err := await(ctx, db, timing, func(h holder) bool { return h.Acked >= seq })
+// A replica that is gone is noted on the way, so that the dead are waited for
+// once. A replica that registers meanwhile reads the log after it has, so it is
+// not waited for.
+func Await(ctx context.Context, db Database, seq int64, timing Timing) ([]Lapsed, error) {
+	lapsed, waiting, err := await(ctx, db, timing, func(h holder) bool { return h.Acked >= seq })
 	if ctx.Err() != nil && len(waiting) > 0 {
-		return fmt.Errorf("waiting for %d replicas to take in change %d: %w", len(waiting), seq, ctx.Err())
+		return lapsed, fmt.Errorf("waiting for %d replicas to take in change %d: %w", len(waiting), seq, ctx.Err())
 	}
-	return err
+	return lapsed, err
 }
 
 // ErrNotHeld means that some replica lives and does not hold what was asked for.
@@ -51,7 +95,7 @@ var ErrNotHeld = errors.New("not every replica holds it")
 func AwaitHeld(ctx context.Context, db Database, word string, timing Timing) error {
 	limited, cancel := context.WithTimeout(ctx, 2*timing.Lease)
 	defer cancel()
-	waiting, err := await(limited, db, timing, func(h holder) bool { return slices.Contains(strings.Fields(h.Holds), word) })
+	_, waiting, err := await(limited, db, timing, func(h holder) bool { return slices.Contains(strings.Fields(h.Holds), word) })
 	if limited.Err() == nil || len(waiting) == 0 {
 		return err
 	}
@@ -63,55 +107,81 @@ func AwaitHeld(ctx context.Context, db Database, word string, timing Timing) err
 
 // await returns once every replica is done or has lost its lease. When ctx ends
 // it returns its error with the hosts that were waited for last.
-func await(ctx context.Context, db Database, timing Timing, done func(holder) bool) (waiting []string, err error) {
+func await(ctx context.Context, db Database, timing Timing, done func(holder) bool) (lapsed []Lapsed, waiting []string, err error) {
 	observed := map[string]seen{}
 	for first := true; ; first = false {
 		found, err := holders(ctx, db.Reader())
 		if err != nil {
-			return waiting, err
+			return lapsed, waiting, err
 		}
 		now := time.Now()
-		waiting = nil
+		lapsed, waiting = nil, nil
 		for _, h := range found {
-			if done(h) {
-				continue
-			}
 			s, known := observed[h.ID]
-			if !known && !first {
-				continue
-			}
-			if !known || s.renewals != h.Renewals {
-				observed[h.ID] = seen{h.Renewals, now}
+			switch {
+			case done(h), !known && !first:
+			case h.lapsed():
+				lapsed = append(lapsed, h.lost())
+			case known && s.renewals == h.Renewals && now.Sub(s.since) > timing.Lease:
+				if note(ctx, db.Writer(), &h, now) {
+					lapsed = append(lapsed, h.lost())
+				} else {
+					waiting = append(waiting, h.Host) // it moved after all
+				}
+			default:
+				if !known || s.renewals != h.Renewals {
+					observed[h.ID] = seen{renewals: h.Renewals, since: now}
+				}
 				waiting = append(waiting, h.Host)
-				continue
 			}
-			if now.Sub(s.since) <= timing.Lease {
-				waiting = append(waiting, h.Host)
-				continue
-			}
-			remove(ctx, db.Writer(), h)
+			forget(ctx, db.Writer(), h, now)
 		}
 		if len(waiting) == 0 {
-			return nil, nil
+			return lapsed, nil, nil
 		}
 		select {
 		case <-time.After(timing.Renewal / 10):
 		case <-ctx.Done():
-			return waiting, ctx.Err()
+			return lapsed, waiting, ctx.Err()
 		}
+	}
+}
+
+func (h holder) lost() Lapsed {
+	return Lapsed{
+		Host: h.Host, At: h.LapsedAt.Time, Voucher: h.Voucher,
+		Alone: time.Duration(h.Alone) * time.Microsecond, Vouched: time.Duration(h.Vouched) * time.Microsecond,
 	}
 }
 
 func holders(ctx context.Context, q sqlx.ExtContext) ([]holder, error) {
 	var found []holder
-	if err := sqlx.SelectContext(ctx, q, &found, `SELECT id, host, renewals, acked_seq, holds FROM replicas`); err != nil {
+	err := sqlx.SelectContext(ctx, q, &found, `SELECT id, host, renewals, acked_seq, holds, alone, vouched, voucher, lapsed_renewals, lapsed_at FROM replicas`)
+	if err != nil {
 		return nil, fmt.Errorf("read the lease-holders: %w", err)
 	}
 	return found, nil
 }
 
-// remove deletes a dead holder's row, unless it moved after all. Failing to is
-// harmless: the next observer tries again.
-func remove(ctx context.Context, w sqlx.ExtContext, h holder) {
+// note writes down that a holder has lost its lease. It reports false if it has
+// been back meanwhile. When it cannot be written it is true all the same.
+func note(ctx context.Context, w sqlx.ExtContext, h *holder, now time.Time) bool {
+	at := workspace.At(now)
+	result, err := w.ExecContext(ctx, `UPDATE replicas SET lapsed_renewals = renewals, lapsed_at = ? WHERE id = ? AND renewals = ?`, at, h.ID, h.Renewals)
+	if err == nil {
+		if n, err := result.RowsAffected(); err == nil && n == 0 {
+			return false
+		}
+	}
+	h.LapsedRenewals, h.LapsedAt = h.Renewals, at
+	return true
+}
+
+// forget deletes the row of a holder that lost its lease so long ago that it acts
+// by nothing any more. Failing to is harmless: the next observer tries again.
+func forget(ctx context.Context, w sqlx.ExtContext, h holder, now time.Time) {
+	if !h.lapsed() || (h.tail() > 0 && now.Before(h.LapsedAt.Add(h.tail()+clocks))) {
+		return
+	}
 	_, _ = w.ExecContext(ctx, `DELETE FROM replicas WHERE id = ? AND renewals = ?`, h.ID, h.Renewals)
 }

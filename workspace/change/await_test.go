@@ -16,7 +16,7 @@ import (
 
 func TestAwaitWithoutReplicas(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
-		check(t, change.Await(t.Context(), db, commit(t, db, "key"), timing))
+		await(t, db, commit(t, db, "key"), timing)
 	})
 }
 
@@ -34,7 +34,7 @@ func TestAwaitReturnsWhenAcknowledged(t *testing.T) {
 		}
 		for range 5 {
 			seq := commit(t, db, "key")
-			check(t, change.Await(t.Context(), db, seq, long))
+			await(t, db, seq, long)
 			for _, f := range followers {
 				if f.Applied() < seq {
 					t.Errorf("a replica has applied %d when Await(%d) returns", f.Applied(), seq)
@@ -58,7 +58,7 @@ func TestHurry(t *testing.T) {
 			seq := commit(t, db, "key")
 			f.Hurry()
 			f.Hurry()
-			check(t, change.Await(t.Context(), db, seq, change.Timing{Lease: time.Hour, Renewal: 10 * time.Millisecond}))
+			await(t, db, seq, change.Timing{Lease: time.Hour, Renewal: 10 * time.Millisecond})
 			if f.Applied() < seq {
 				t.Errorf("change %d is awaited, and %d applied", seq, f.Applied())
 			}
@@ -71,7 +71,7 @@ func TestAwaitOutlastsTheDead(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		dead := newFollower(t, db) // it never renews
 		seq := commit(t, db, "key")
-		check(t, change.Await(t.Context(), db, seq, timing))
+		await(t, db, seq, timing)
 		if dead.Held() {
 			t.Error("the lease of the dead replica is held when Await returns")
 		}
@@ -95,7 +95,7 @@ func TestAwaitWithASlowReplica(t *testing.T) {
 		quick := newFollower(t, db)
 		run(t, quick)
 		seq := commit(t, db, "key")
-		check(t, change.Await(t.Context(), db, seq, timing))
+		await(t, db, seq, timing)
 		mustNotServeOld(t, slow, seq)
 		mustNotServeOld(t, quick, seq)
 		if slow.Applied() >= seq {
@@ -120,7 +120,7 @@ func TestAwaitIsNotMisledByAnOldRenewal(t *testing.T) {
 		if f.Applied() >= seq {
 			t.Fatalf("change %d came too early", seq)
 		}
-		check(t, change.Await(t.Context(), db, seq, timing))
+		await(t, db, seq, timing)
 		mustNotServeOld(t, f, seq)
 	})
 }
@@ -135,7 +135,10 @@ func TestAwaitDoesNotWaitForNewcomers(t *testing.T) {
 		register("dead")
 		seq := commit(t, db, "key")
 		done := make(chan error)
-		go func() { done <- change.Await(t.Context(), db, seq, timing) }()
+		go func() {
+			_, err := change.Await(t.Context(), db, seq, timing)
+			done <- err
+		}()
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
 		for i := 0; ; i++ {
@@ -161,7 +164,7 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 		seq := commit(t, db, "key")
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 		defer cancel()
-		err := change.Await(ctx, db, seq, change.Timing{Lease: time.Hour, Renewal: time.Millisecond})
+		_, err := change.Await(ctx, db, seq, change.Timing{Lease: time.Hour, Renewal: time.Millisecond})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Await: %v, want the deadline", err)
 		}
@@ -190,7 +193,7 @@ func TestNobodyServesOldAfterAwait(t *testing.T) {
 				stops = append(stops, run(t, f))
 			}
 			seq := commit(t, db, "key")
-			check(t, change.Await(t.Context(), db, seq, timing))
+			await(t, db, seq, timing)
 			for _, f := range followers {
 				mustNotServeOld(t, f, seq)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,12 +45,26 @@ type Follower struct {
 	// separated by spaces (AwaitHeld). May be nil.
 	Holds func() string
 
-	id      string
-	hurry   chan struct{} // a renewal is wanted now
-	applied atomic.Int64
-	peers   map[string]seen // of the renewals
-	living  atomic.Int64
-	until   atomic.Pointer[time.Time] // the lease's end, with a monotonic reading
+	// What the replica may do after it lost the lease: see Stand.
+	Voucher Voucher       // nil: none
+	Vouched time.Duration // for how long the voucher's word counts
+	Alone   time.Duration // for how long it goes on by itself
+
+	// OnVouched is OnChange for what the voucher tells: those of its functions that
+	// exchanges need. They may not count on the database.
+	OnVouched []func(context.Context, Batch) error
+
+	id       string
+	hurry    chan struct{} // a renewal is wanted now
+	applying sync.Mutex    // of changes, one batch after the other
+	applied  atomic.Int64
+	told     atomic.Int64           // the newest change that the voucher told of
+	voucher  atomic.Pointer[string] // its name, as the table has it
+	barred   atomic.Bool            // a change could not be applied, so nothing extends the lease
+	peers    map[string]seen        // of the renewals
+	living   atomic.Int64
+	behind   atomic.Int64              // nanoseconds: see Behind
+	until    atomic.Pointer[time.Time] // the lease's end, with a monotonic reading
 }
 
 // Start registers the replica and takes the first lease. It must succeed before
@@ -111,8 +126,17 @@ func (f *Follower) tick(ctx context.Context) {
 // to agree: the monotonic one stands still while a virtual machine is suspended,
 // and the other may be set back.
 func (f *Follower) Held() bool {
+	return f.within(0)
+}
+
+// within reports whether the lease has ended less than that ago, if at all.
+func (f *Follower) within(tail time.Duration) bool {
 	until, now := f.until.Load(), time.Now()
-	return until != nil && now.Before(*until) && now.Round(0).Before(until.Round(0))
+	if until == nil {
+		return false
+	}
+	end := until.Add(tail)
+	return now.Before(end) && now.Round(0).Before(end.Round(0))
 }
 
 // Until is when the lease ends or ended, by the wall clock; zero if none is held
@@ -142,13 +166,11 @@ func (f *Follower) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !batch.Complete || len(batch.Subjects) > 0 {
-		for _, apply := range f.OnChange {
-			if err := apply(ctx, batch); err != nil {
-				return err
-			}
-		}
+	if err := f.apply(ctx, batch, f.OnChange); err != nil {
+		f.barred.Store(true)
+		return err
 	}
+	f.barred.Store(false)
 	f.applied.Store(batch.Seq)
 	known, err := f.acknowledge(ctx, batch.Seq)
 	if err != nil {
@@ -164,6 +186,25 @@ func (f *Follower) renew(ctx context.Context) error {
 	return nil
 }
 
+// apply lets the caches take in a batch.
+func (f *Follower) apply(ctx context.Context, batch Batch, functions []func(context.Context, Batch) error) error {
+	if batch.Complete && len(batch.Subjects) == 0 {
+		return nil
+	}
+	f.applying.Lock()
+	defer f.applying.Unlock()
+	for _, apply := range functions {
+		if err := apply(ctx, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Behind is for how long some replica that lives has lacked a change which this one
+// has taken in: the oldest that is not acknowledged.
+func (f *Follower) Behind() time.Duration { return time.Duration(f.behind.Load()) }
+
 // Replicas is how many replicas live, this one among them: those whose leases were
 // seen to be renewed lately. What is shared among them is divided by it.
 func (f *Follower) Replicas() int { return max(1, int(f.living.Load())) }
@@ -176,18 +217,29 @@ func (f *Follower) count(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	now, next, living := time.Now(), map[string]seen{}, int64(0)
+	now, next, living, behind := time.Now(), map[string]seen{}, int64(0), time.Duration(0)
 	for _, h := range found {
-		s, known := f.peers[h.ID]
-		if !known || s.renewals != h.Renewals {
-			s = seen{h.Renewals, now}
+		s := f.peers[h.ID]
+		if s.since.IsZero() || s.renewals != h.Renewals {
+			s.renewals, s.since = h.Renewals, now
 		}
-		if next[h.ID] = s; now.Sub(s.since) <= 2*f.Timing.Lease {
+		switch {
+		case h.Acked >= f.applied.Load():
+			s.behind = time.Time{}
+		case s.behind.IsZero():
+			s.behind = now
+		}
+		if now.Sub(s.since) <= 2*f.Timing.Lease {
 			living++
+			if !s.behind.IsZero() {
+				behind = max(behind, now.Sub(s.behind))
+			}
 		}
+		next[h.ID] = s
 	}
 	f.peers = next
 	f.living.Store(living)
+	f.behind.Store(int64(behind))
 }
 
 // register adds the replica to those that are waited for.
@@ -206,16 +258,26 @@ func (f *Follower) register(ctx context.Context) error {
 // acknowledge renews the lease in the table. It reports false when the row is
 // gone.
 func (f *Follower) acknowledge(ctx context.Context, seq int64) (known bool, err error) {
-	var holds string
+	var holds, voucher string
 	if f.Holds != nil {
 		holds = f.Holds()
 	}
+	if f.Voucher != nil {
+		voucher = f.Voucher.Name()
+	}
+	if named := f.voucher.Load(); named != nil && *named != voucher {
+		f.voucher.Store(nil) // the table may get the new one without our learning of it
+	}
 	result, err := f.Database.Writer().ExecContext(ctx,
-		`UPDATE replicas SET renewals = renewals + 1, acked_seq = ?, holds = ?, renewed_at = ? WHERE id = ?`, seq, holds, workspace.At(f.Now()), f.id)
+		`UPDATE replicas SET renewals = renewals + 1, acked_seq = ?, holds = ?, voucher = ?, vouched = ?, alone = ?, renewed_at = ? WHERE id = ?`,
+		seq, holds, voucher, f.Vouched.Microseconds(), f.Alone.Microseconds(), workspace.At(f.Now()), f.id)
 	if err != nil {
 		return false, fmt.Errorf("renew the lease: %w", err)
 	}
 	n, err := result.RowsAffected()
+	if n == 1 {
+		f.voucher.Store(&voucher)
+	}
 	return n == 1, err
 }
 

@@ -246,7 +246,7 @@ func TestChangeWhileAReplicaRegistersAgain(t *testing.T) {
 		before = func(query string) {
 			if strings.HasPrefix(query, "INSERT INTO replicas") {
 				seq = commit(t, db, "key")
-				check(t, change.Await(t.Context(), db, seq, timing))
+				await(t, db, seq, timing)
 			}
 		}
 		check(t, f.Start(t.Context())) // a renewal

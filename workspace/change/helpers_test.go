@@ -42,6 +42,14 @@ func commit(t testing.TB, db *schema.DB, subjects ...string) (seq int64) {
 	return seq
 }
 
+// await waits for a change, and returns the replicas that cannot be waited for.
+func await(t testing.TB, db change.Database, seq int64, timing change.Timing) []change.Lapsed {
+	t.Helper()
+	lapsed, err := change.Await(t.Context(), db, seq, timing)
+	check(t, err)
+	return lapsed
+}
+
 func exec(t testing.TB, db *schema.DB, query string, args ...any) {
 	t.Helper()
 	_, err := db.Writer().ExecContext(t.Context(), query, args...)

@@ -55,6 +55,7 @@ func Record(ctx context.Context, tx sqlx.ExtContext, seq int64, at workspace.Tim
 
 // Batch is what changed since a follower last looked.
 type Batch struct {
+	Since    int64           // the newest number before; -1: nothing was applied
 	Seq      int64           // the newest number
 	Subjects map[string]bool // what was touched
 	Complete bool            // false: the log no longer reaches back; forget everything
@@ -71,7 +72,7 @@ type row struct {
 // since reads all changes after the number a follower has applied. The counter
 // is read first, so what it reports as newest is in the log that follows.
 func since(ctx context.Context, q sqlx.ExtContext, applied int64) (Batch, error) {
-	batch := Batch{Subjects: map[string]bool{}, Complete: true}
+	batch := Batch{Since: applied, Subjects: map[string]bool{}, Complete: true}
 	var err error
 	if batch.Seq, err = Newest(ctx, q); err != nil {
 		return Batch{}, err

@@ -29,6 +29,7 @@ type Caller struct {
 	origin Origin
 	once   Once
 	match  []string
+	denial *Denial
 }
 
 // Origin is where a request comes from, for the audit log.

@@ -85,7 +85,7 @@ func (u *unit) updateKey(ctx context.Context, before *keys.Record, c KeyChange) 
 		return listed, err
 	}
 	if u.narrower(before, after) {
-		if err := u.bumpKey(ctx, before.ID); err != nil {
+		if err := u.bumpKey(ctx, before.WorkspaceID, before.ID); err != nil {
 			return listed, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys"
+	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
@@ -67,7 +68,7 @@ func (u *unit) rotateKey(ctx context.Context, in workspace.ID, id keys.ID, r Rot
 	}
 	u.denies = true
 	if r.RevokeTokens {
-		if err := u.bumpKey(ctx, id); err != nil {
+		if err := u.bumpKey(ctx, in, id); err != nil {
 			return Issued{}, err
 		}
 	}
@@ -100,10 +101,10 @@ func (u *unit) mayRotate(ctx context.Context, record *keys.Record, r Rotation) (
 }
 
 // bumpKey denies the tokens that a key has.
-func (u *unit) bumpKey(ctx context.Context, id keys.ID) error {
+func (u *unit) bumpKey(ctx context.Context, in workspace.ID, id keys.ID) error {
 	generation, err := keys.Bump(ctx, u.tx, id)
 	if err == nil {
-		u.deny(revocation.Key, string(id), generation)
+		u.deny(in, oauth.RevocableKey, string(id), generation, revocation.Changed)
 	}
 	return err
 }

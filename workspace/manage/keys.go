@@ -269,7 +269,7 @@ func (u *unit) revokeKey(ctx context.Context, record *keys.Record, reason string
 	if err != nil || !revoked {
 		return err
 	}
-	u.deny(revocation.Key, string(record.ID), generation)
+	u.deny(record.WorkspaceID, oauth.RevocableKey, string(record.ID), generation, revocation.Revoked)
 	u.recordKeyEvent("revoke", record, map[string]any{"reason": reason})
 	return nil
 }

@@ -23,19 +23,23 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace/webhook"
 )
 
-// Manager performs the use cases. All fields are required, but
-// Announce, Hurry, Timing and Now.
+// Manager performs the use cases. All fields are required, but Announce, Hurry,
+// Tell, Journal, Timing and Now.
 type Manager struct {
 	Database *schema.DB
 	Format   *keys.Format
 	Peppers  keys.Peppers
 	Sealer   *signing.Sealer
 	Policy   *policy.Policy
-	Announce bool             // tell the webhook what happens to keys
-	Hurry    func()           // makes this process's own replica take a change in at once; nil: there is none
-	Timing   change.Timing    // of the replicas' leases; zero: change.DefaultTiming
-	Signing  signing.Timing   // of the rotation of signing keys
-	Now      func() time.Time // zero: time.Now
+	Announce bool   // tell the webhook what happens to keys
+	Hurry    func() // makes this process's own replica take a change in at once; nil: there is none
+	// Tell tells the voucher of replicas without a lease (change.Voucher) everything up
+	// to the change with that number, and returns its name; nil: there is none.
+	Tell    func(ctx context.Context, seq int64) (voucher string, err error)
+	Journal *revocation.Journal // has every revocation before its change is acknowledged; nil: there is none
+	Timing  change.Timing       // of the replicas' leases; zero: change.DefaultTiming
+	Signing signing.Timing      // of the rotation of signing keys
+	Now     func() time.Time    // zero: time.Now
 }
 
 // operation says what is to be done, and what a caller needs for it.
@@ -97,6 +101,9 @@ func (m *Manager) do(ctx context.Context, by Caller, op operation, f func(contex
 	if err != nil || !u.denies {
 		return err
 	}
+	if by.denial != nil {
+		*by.denial = u.denial()
+	}
 	return m.await(ctx, seq)
 }
 
@@ -120,7 +127,7 @@ func (u *unit) finish(ctx context.Context, seq int64) error {
 	if err := change.Record(ctx, u.tx, seq, u.now, u.touched...); err != nil {
 		return err
 	}
-	if err := revocation.Append(ctx, u.tx, u.denied...); err != nil {
+	if _, err := revocation.Append(ctx, u.tx, u.denied...); err != nil {
 		return err
 	}
 	for _, e := range u.announced {
@@ -132,20 +139,6 @@ func (u *unit) finish(ctx context.Context, seq int64) error {
 		if err := audit.Append(ctx, u.tx, e.Event, e.detail); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// ErrPending means that the change is committed and will not be lost, but some replica has
-// not confirmed it. It will have taken it in when its lease runs out.
-var ErrPending = errors.New("committed, but not yet confirmed by every replica")
-
-func (m *Manager) await(ctx context.Context, seq int64) error {
-	if m.Hurry != nil {
-		m.Hurry()
-	}
-	if err := change.Await(ctx, m.Database, seq, m.timing()); err != nil {
-		return fmt.Errorf("%w: %w", ErrPending, err)
 	}
 	return nil
 }
@@ -186,9 +179,11 @@ func (u *unit) concerning(owner string) { u.events[len(u.events)-1].OwnerID = ow
 
 // deny notes that tokens of a subject which carry a smaller generation are
 // denied, and that nothing may be issued by what was before when do returns.
-func (u *unit) deny(kind revocation.Kind, subject string, generation int64) {
+func (u *unit) deny(in workspace.ID, kind oauth.Revocable, subject string, generation int64, cause revocation.Cause) {
 	u.denies = true
-	u.denied = append(u.denied, revocation.Entry{Kind: kind, SubjectID: subject, Generation: generation, At: u.now})
+	u.denied = append(u.denied, revocation.Entry{
+		Kind: kind, SubjectID: subject, Generation: generation, WorkspaceID: in, Cause: cause, At: u.now,
+	})
 }
 
 // Version names a state of something by when it was last changed. It is what an

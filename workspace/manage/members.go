@@ -134,7 +134,7 @@ func (u *unit) bumpPersonalKeys(ctx context.Context, member workspace.Member) er
 		return err
 	}
 	for _, id := range ids {
-		if err := u.bumpKey(ctx, id); err != nil {
+		if err := u.bumpKey(ctx, member.WorkspaceID, id); err != nil {
 			return err
 		}
 	}

@@ -102,7 +102,7 @@ func (m *Manager) SetKeyPolicy(ctx context.Context, by Caller, in workspace.ID, 
 			return err
 		}
 		for id, generation := range generations {
-			u.deny(revocation.Key, string(id), generation)
+			u.deny(in, oauth.RevocableKey, string(id), generation, revocation.Changed)
 			u.touched = append(u.touched, string(id))
 		}
 		u.bounded = nil // what was read before

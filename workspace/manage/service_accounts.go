@@ -153,7 +153,11 @@ func (u *unit) updateServiceAccount(ctx context.Context, before workspace.Servic
 	}
 	after.Generation, u.denies = generation, true
 	if narrower {
-		u.deny(revocation.Subject, string(after.ID), generation)
+		cause := revocation.Changed
+		if disabled {
+			cause = revocation.Disabled
+		}
+		u.deny(after.WorkspaceID, oauth.RevocableSubject, string(after.ID), generation, cause)
 	}
 	action := "service_account.update"
 	switch { // what people look for in the log
@@ -223,7 +227,7 @@ func (m *Manager) DeleteServiceAccount(ctx context.Context, by Caller, in worksp
 		if err != nil {
 			return err
 		}
-		u.deny(revocation.Subject, string(id), generation)
+		u.deny(in, oauth.RevocableSubject, string(id), generation, revocation.Removed)
 		u.record("service_account.delete", in, string(id), map[string]any{"name": sa.Name})
 		u.concerning(string(id))
 		return nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys/signing"
+	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
@@ -321,7 +322,7 @@ func (m *Manager) ReplaceSigningKeys(ctx context.Context, by Caller, algorithms 
 			if _, err := signing.Distrust(ctx, u.tx, key.ID, u.now); err != nil {
 				return err
 			}
-			u.deny(revocation.SigningKey, key.ID, 0)
+			u.deny("", oauth.RevocableSigningKey, key.ID, 0, revocation.Revoked)
 			u.recordKey("distrust", key, nil)
 			old = append(old, key)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
@@ -128,7 +129,11 @@ func (u *unit) storeUser(ctx context.Context, before, after workspace.User, deta
 	}
 	after.Generation, u.denies = generation, true
 	if narrower {
-		u.deny(revocation.Subject, string(after.ID), generation)
+		cause := revocation.Changed
+		if !after.DisabledAt.IsZero() {
+			cause = revocation.Disabled
+		}
+		u.deny("", oauth.RevocableSubject, string(after.ID), generation, cause)
 	}
 	u.record("user.update", "", string(after.ID), detail)
 	u.concerning(string(after.ID))
@@ -172,7 +177,7 @@ func (m *Manager) DeleteUser(ctx context.Context, by Caller, id workspace.UserID
 		if err != nil {
 			return err
 		}
-		u.deny(revocation.Subject, string(id), generation)
+		u.deny("", oauth.RevocableSubject, string(id), generation, revocation.Removed)
 		u.record("user.delete", "", string(id), nil)
 		u.concerning(string(id))
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
@@ -98,7 +99,7 @@ func (m *Manager) CloseWorkspace(ctx context.Context, by Caller, id workspace.ID
 			return err
 		}
 		if suspended {
-			u.deny(revocation.Workspace, string(id), generation)
+			u.deny(id, oauth.RevocableWorkspace, string(id), generation, revocation.Suspended)
 			u.record("workspace.suspend", id, string(id), nil)
 		}
 		after, err = workspace.Find(ctx, u.tx, string(id))
@@ -157,7 +158,7 @@ func (m *Manager) DeleteWorkspace(ctx context.Context, by Caller, id workspace.I
 		if err != nil {
 			return err
 		}
-		u.deny(revocation.Workspace, string(id), generation)
+		u.deny(id, oauth.RevocableWorkspace, string(id), generation, revocation.Deleted)
 		u.record("workspace.delete", id, string(id), nil)
 		return nil
 	})
