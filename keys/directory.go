@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type Directory struct {
 	reader  sqlx.ExtContext
 	held    func(context.Context) bool
 	cache   *otter.Cache[ID, *Record]
+	noting  sync.Mutex // of changes
 	changed atomic.Pointer[changed]
 	flights singleflight.Group
 	loading *semaphore.Weighted
@@ -111,11 +113,14 @@ func (d *Directory) usable(r *Record) bool {
 }
 
 // Forget takes in a batch of changes: records that they touch are not used any
-// more. It is called before the batch is acknowledged.
+// more. It is called before the batch is acknowledged. An older batch that comes
+// later takes nothing back.
 func (d *Directory) Forget(_ context.Context, batch change.Batch) error {
+	d.noting.Lock()
+	defer d.noting.Unlock()
 	old := d.changed.Load()
 	if !batch.Complete || len(old.subject)+len(batch.Subjects) > trackedMax {
-		d.changed.Store(&changed{floor: batch.Seq})
+		d.changed.Store(&changed{floor: old.newest(batch.Seq)})
 		d.cache.InvalidateAll()
 		return nil
 	}
@@ -124,10 +129,19 @@ func (d *Directory) Forget(_ context.Context, batch change.Batch) error {
 		subject = map[string]int64{}
 	}
 	for s := range batch.Subjects {
-		subject[s] = batch.Seq
+		subject[s] = max(subject[s], batch.Seq)
 	}
 	d.changed.Store(&changed{floor: old.floor, subject: subject})
 	return nil
+}
+
+// newest is the greatest number that was noted, or seq if that is greater.
+func (c *changed) newest(seq int64) int64 {
+	seq = max(seq, c.floor)
+	for _, noted := range c.subject {
+		seq = max(seq, noted)
+	}
+	return seq
 }
 
 // load reads a key once for all who ask for it at the same time. The read goes

@@ -323,3 +323,25 @@ func TestDirectoryIsBounded(t *testing.T) {
 		t.Error("nothing is kept")
 	}
 }
+
+// What was taken in is not taken back by an older batch that comes later.
+func TestForgetOutOfOrder(t *testing.T) {
+	for what, early := range map[string]func(seq int64, id keys.ID) change.Batch{
+		"one key":    func(seq int64, id keys.ID) change.Batch { return batch(seq, string(id)) },
+		"everything": func(seq int64, _ keys.ID) change.Batch { return change.Batch{Seq: seq} },
+	} {
+		h := newHouse(t, schematest.SQLite(t))
+		id, d := h.key().ID, newDirectory(t, h.Database.Reader(), held)
+		h.bump(id)
+		before := h.seq()
+		if got := lookup(t, d, id); got.Generation != 2 {
+			t.Fatal(got.Generation)
+		}
+		check(t, h.RevokeKey(t.Context(), operator, h.ws.ID, id, ""))
+		forget(t, d, batch(h.seq(), string(id)))
+		forget(t, d, early(before, id))
+		if r := lookup(t, d, id); r.RevokedAt.IsZero() {
+			t.Errorf("%s: the key is used though its revocation was taken in (its record is of %d, the newest change %d)", what, r.Seq(), h.seq())
+		}
+	}
+}

@@ -79,6 +79,13 @@ func (r *Record) Usable(now time.Time) bool {
 		!r.OwnerGone && r.OwnerDisabledAt.IsZero() && r.WorkspaceSuspendedAt.IsZero() && r.WorkspaceDeletedAt.IsZero()
 }
 
+// Denies reports whether a token of the key is denied by what has become of the
+// key, its owner or its workspace since: it carries an older generation of one.
+func (r *Record) Denies(c *oauth.Claims) bool {
+	return c.KeyGeneration < r.Generation || c.SubjectGeneration < r.OwnerGeneration || c.WorkspaceGeneration < r.WorkspaceGeneration ||
+		r.OwnerGone || !r.WorkspaceDeletedAt.IsZero()
+}
+
 const keyColumns = `k.id, k.workspace_id, k.service_account_id, k.user_id, k.name, k.scopes, k.audiences, k.allowed_cidrs,
 	k.token_ttl_seconds, k.exchanges_per_minute, k.max_uses, k.uses, k.generation, k.expires_at, k.revoked_at, k.deleted_at, k.created_at`
 

@@ -1,6 +1,6 @@
-// Package signing owns the keys that sign tokens: making them, sealing them at
-// rest, the ring from which a replica signs and publishes, and the bounds of
-// their rotation.
+// Package signing owns the keys that sign tokens and those that sign the feed of
+// revocations: making them, sealing them at rest, the rings from which a replica
+// signs and publishes, and the bounds of their rotation.
 //
 // A key is pending while it is published and does not sign yet, then active,
 // then retiring while tokens that it signed may live, then removed: its private
@@ -27,7 +27,6 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/tokenbooth/tokenbooth/keys/jwk"
-	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
@@ -46,6 +45,7 @@ const (
 // event has happened.
 type Stored struct {
 	ID          string         `db:"kid"` // RFC 7638 thumbprint
+	Purpose     Purpose        `db:"purpose"`
 	Algorithm   string         `db:"alg"`
 	State       State          `db:"state"`
 	PublicJWK   string         `db:"public_jwk"`
@@ -59,9 +59,17 @@ type Stored struct {
 	RemovedAt   workspace.Time `db:"removed_at"`
 }
 
-// binding is what the sealed private key is tied to: it opens in no other row.
+// Slot is where the key belongs.
+func (s Stored) Slot() Slot { return Slot{s.Purpose, s.Algorithm} }
+
+// binding is what the sealed private key is tied to: it opens in no other row, and
+// not when its purpose was changed. That of token keys is older than purposes are.
 func (s Stored) binding() string {
-	return fmt.Sprintf("signing_keys|%s|%s|%d", s.ID, s.Algorithm, s.CreatedAt.UnixMicro())
+	text := fmt.Sprintf("signing_keys|%s|%s|%d", s.ID, s.Algorithm, s.CreatedAt.UnixMicro())
+	if s.Purpose != Tokens {
+		text += "|" + string(s.Purpose)
+	}
+	return text
 }
 
 // public reads the published form and checks that it is that of the row: every
@@ -87,10 +95,10 @@ func (s Stored) public() (jwk.Key, error) {
 // exchange, and 2048 are good until 2030 (NIST SP 800-57 part 1, table 4).
 const rsaBits = 2048
 
-// Generate makes a new key for an algorithm, sealed, in the given state. For
-// RS256 that takes a noticeable part of a second: do it outside of transactions.
-func Generate(sealer *Sealer, algorithm string, state State, now workspace.Time) (Stored, error) {
-	private, err := generate(algorithm)
+// Generate makes a new key for a slot, sealed, in the given state. For RS256 that
+// takes a noticeable part of a second: do it outside of transactions.
+func Generate(sealer *Sealer, slot Slot, state State, now workspace.Time) (Stored, error) {
+	private, err := generate(slot.Algorithm)
 	if err != nil {
 		return Stored{}, fmt.Errorf("make a signing key: %w", err)
 	}
@@ -106,7 +114,10 @@ func Generate(sealer *Sealer, algorithm string, state State, now workspace.Time)
 	if err != nil {
 		return Stored{}, fmt.Errorf("make a signing key: %w", err)
 	}
-	s := Stored{ID: public.ID, Algorithm: public.Algorithm, State: state, PublicJWK: string(text), SealerID: sealer.ID(), CreatedAt: now}
+	s := Stored{
+		ID: public.ID, Purpose: slot.Purpose, Algorithm: public.Algorithm, State: state,
+		PublicJWK: string(text), SealerID: sealer.ID(), CreatedAt: now,
+	}
 	if state == Active {
 		s.PublishedAt, s.ActivatedAt = now, now
 	}
@@ -133,6 +144,7 @@ var ErrAlgorithm = errors.New("unsupported signature algorithm")
 // Key is a signing key that is ready to sign: opened and parsed.
 type Key struct {
 	ID        string
+	Purpose   Purpose
 	Algorithm string
 	private   crypto.Signer
 	headers   map[string]string // by typ, encoded once
@@ -159,8 +171,8 @@ func open(s Stored, sealer *Sealer) (*Key, error) {
 	if err != nil || public.ID != s.ID || public.Algorithm != s.Algorithm {
 		return nil, fmt.Errorf("signing key %s: %w: the private key is not that of the row", s.ID, ErrSealed)
 	}
-	k := &Key{ID: s.ID, Algorithm: s.Algorithm, private: private, headers: map[string]string{}}
-	for _, typ := range []string{oauth.AccessTokenType, oauth.PlainTokenType} {
+	k := &Key{ID: s.ID, Purpose: s.Purpose, Algorithm: s.Algorithm, private: private, headers: map[string]string{}}
+	for _, typ := range s.Purpose.types() {
 		k.headers[typ] = k.header(typ)
 	}
 	return k, nil
@@ -187,12 +199,13 @@ func (k *Key) header(typ string) string {
 // longestSignature is that of RS256, encoded.
 const longestSignature = (rsaBits/8*8 + 5) / 6
 
-// Sign makes a token of the payload, in JWS compact serialization (RFC 7515
-// §3.1). Its typ is oauth.AccessTokenType or oauth.PlainTokenType.
+// Sign makes a JWS of the payload, in compact serialization (RFC 7515 §3.1). Its
+// typ is one of the key's purpose: oauth.AccessTokenType or oauth.PlainTokenType of
+// a key for tokens, oauth.FeedType of one for the feed. Any other is refused.
 func (k *Key) Sign(typ string, payload []byte) (string, error) {
 	header, ok := k.headers[typ]
 	if !ok {
-		return "", fmt.Errorf("sign with key %s: there are no tokens of type %q", k.ID, typ)
+		return "", fmt.Errorf("sign with key %s: it is for the purpose %q, which signs %q and not %q", k.ID, k.Purpose, k.Purpose.types(), typ)
 	}
 	input := make([]byte, 0, len(header)+base64.RawURLEncoding.EncodedLen(len(payload))+1+longestSignature)
 	input = append(input, header...)

@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -25,16 +26,19 @@ var (
 	ErrBehind = errors.New("the signing keys have not been read for too long")
 )
 
-// Ring holds the signing keys in memory: the active ones sign, all that are not
-// removed are published. It is safe for concurrent use.
+// Ring holds the signing keys of one purpose in memory: the active ones sign, all
+// that are not removed are published. It is safe for concurrent use.
 type Ring struct {
-	Reader sqlx.ExtContext
-	Sealer *Sealer
-	Timing Timing
+	Purpose Purpose // empty: Tokens
+	Reader  sqlx.ExtContext
+	Sealer  *Sealer
+	Timing  Timing
 
 	// Lease says whether what was loaded last is all there is; nil: always.
 	Lease Lease
 
+	began   atomic.Uint64 // loads
+	suspect atomic.Uint64 // the newest load when somebody said that the keys have changed
 	current atomic.Pointer[contents]
 }
 
@@ -45,6 +49,7 @@ type Lease interface {
 }
 
 type contents struct {
+	load      uint64          // the how manieth it is that began
 	active    map[string]*Key // by algorithm
 	published jwk.Set
 	public    []crypto.PublicKey // of the published ones, parsed
@@ -57,17 +62,22 @@ func Subject(kid string) string { return subjectPrefix + kid }
 
 const subjectPrefix = "signing_key:"
 
-// Load reads the keys anew. ErrNoKey: none is active. ErrSealed: an active one
+// Load reads the keys anew. What an earlier load read does not replace what a later
+// one has. ErrNoKey: none is active. ErrSealed: an active one
 // does not open. On an error the ring stays as it was. A pending key that does
 // not open is no error yet, but a Fault.
 func (r *Ring) Load(ctx context.Context) error {
+	load := r.began.Add(1)
 	stored, err := Published(ctx, r.Reader)
 	if err != nil {
 		return err
 	}
-	next := &contents{active: map[string]*Key{}, published: jwk.Set{Keys: []jwk.Key{}}}
+	next := &contents{load: load, active: map[string]*Key{}, published: jwk.Set{Keys: []jwk.Key{}}}
 	var held []string
 	for _, s := range stored {
+		if s.Purpose != cmp.Or(r.Purpose, Tokens) {
+			continue
+		}
 		if err := next.publish(s); err != nil {
 			return err
 		}
@@ -88,11 +98,25 @@ func (r *Ring) Load(ctx context.Context) error {
 		}
 	}
 	if len(next.active) == 0 {
-		return ErrNoKey
+		return fmt.Errorf("%w for the purpose %q", ErrNoKey, cmp.Or(r.Purpose, Tokens))
 	}
 	next.holds = strings.Join(held, " ")
-	r.current.Store(next)
+	r.replace(next)
 	return nil
+}
+
+// Suspect says that the keys have changed, by the word of somebody else than the
+// database. Until they are read again they are not published: one of them may be
+// known to a thief.
+func (r *Ring) Suspect() { r.suspect.Store(r.began.Add(1)) }
+
+func (r *Ring) replace(next *contents) {
+	for {
+		current := r.current.Load()
+		if (current != nil && current.load > next.load) || r.current.CompareAndSwap(current, next) {
+			return
+		}
+	}
 }
 
 func (c *contents) publish(s Stored) error {
@@ -154,11 +178,14 @@ func (r *Ring) Ready(algorithms ...string) error {
 	return nil
 }
 
-// Published is the set for the JWKS document. ErrBehind: it is not known to be
+// Published is the set that verifiers fetch. ErrBehind: it is not known to be
 // all there is any more. Tokens may carry a key whose publication it lacks when
 // the time for which keys are published before they sign has passed, less that
 // for which verifiers keep what they fetched here.
 func (r *Ring) Published() (jwk.Set, error) {
+	if r.suspect.Load() > r.loaded().load {
+		return jwk.Set{}, ErrBehind
+	}
 	if r.Lease != nil && time.Now().After(r.Lease.Until().Add(r.Timing.PublishLead-r.Timing.MinLead())) {
 		return jwk.Set{}, ErrBehind
 	}

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,7 +44,12 @@ func add(t *testing.T, db *schema.DB, s *signing.Sealer, state signing.State) si
 
 func addOf(t *testing.T, db *schema.DB, s *signing.Sealer, algorithm string, state signing.State) signing.Stored {
 	t.Helper()
-	stored, err := signing.Generate(s, algorithm, state, noon)
+	return addTo(t, db, s, signing.TokenSlot(algorithm), state)
+}
+
+func addTo(t *testing.T, db *schema.DB, s *signing.Sealer, slot signing.Slot, state signing.State) signing.Stored {
+	t.Helper()
+	stored, err := signing.Generate(s, slot, state, noon)
 	check(t, err)
 	check(t, db.InTx(t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
 		inserted, err := signing.Insert(ctx, tx, stored)
@@ -111,7 +118,7 @@ func TestOneActiveKeyPerAlgorithm(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		s := sealer(t, kek(1))
 		first := add(t, db, s, signing.Active)
-		second, err := signing.Generate(s, jwk.ES256, signing.Active, noon)
+		second, err := signing.Generate(s, signing.TokenSlot(jwk.ES256), signing.Active, noon)
 		check(t, err)
 		inserted, err := signing.Insert(t.Context(), db.Writer(), second)
 		if check(t, err); inserted {
@@ -178,7 +185,7 @@ func keeps(t *testing.T, ring *signing.Ring, kid string, published int) {
 // Whoever can write to the database cannot choose what verifiers believe: a
 // changed public key is not published, active or not.
 func TestRingRefusesAChangedPublicKey(t *testing.T) {
-	stranger, err := signing.Generate(sealer(t, kek(3)), jwk.ES256, signing.Active, noon)
+	stranger, err := signing.Generate(sealer(t, kek(3)), signing.TokenSlot(jwk.ES256), signing.Active, noon)
 	check(t, err)
 	for name, change := range map[string]func(text string) string{
 		"another key":             func(string) string { return stranger.PublicJWK },
@@ -273,7 +280,7 @@ func TestFollowLoadsForSigningKeysOnly(t *testing.T) {
 	}
 }
 
-// Many replicas that start together make one key.
+// Many replicas that start together make one key of each purpose.
 func TestEnsureSigningKeyMakesOne(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		s := sealer(t, kek(1))
@@ -394,7 +401,62 @@ func TestRingOfSeveralAlgorithms(t *testing.T) {
 	if _, _, ok := ring.Find("other"); ok {
 		t.Error("found a key that is not there")
 	}
-	if _, err := signing.Generate(s, "HS256", signing.Active, noon); !errors.Is(err, signing.ErrAlgorithm) {
+	if _, err := signing.Generate(s, signing.TokenSlot("HS256"), signing.Active, noon); !errors.Is(err, signing.ErrAlgorithm) {
 		t.Errorf("Generate HS256: %v", err)
+	}
+}
+
+// slow gives the answer to one query only when it is let go.
+type slow struct {
+	sqlx.ExtContext
+	armed      atomic.Bool
+	read, goOn chan bool
+}
+
+func (s *slow) QueryxContext(ctx context.Context, q string, args ...any) (*sqlx.Rows, error) {
+	rows, err := s.ExtContext.QueryxContext(ctx, q, args...)
+	if s.armed.CompareAndSwap(true, false) {
+		s.read <- true
+		<-s.goOn
+	}
+	return rows, err
+}
+
+// A load that takes long does not bring back what a later one has seen to be gone.
+func TestRingLoadsOutOfOrder(t *testing.T) {
+	db, s := schematest.Postgres(t), sealer(t, base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	old := add(t, db, s, signing.Active)
+	reader := &slow{ExtContext: db.Reader(), read: make(chan bool), goOn: make(chan bool)}
+	ring := &signing.Ring{Reader: reader, Sealer: s, Timing: signing.DefaultTiming}
+	check(t, ring.Load(t.Context()))
+	reader.armed.Store(true)
+	done := make(chan error)
+	go func() { done <- ring.Load(t.Context()) }()
+	<-reader.read
+	exec(t, db, `UPDATE signing_keys SET state = 'removed', sealed = NULL, removed_at = 1 WHERE kid = '`+old.ID+`'`)
+	fresh := add(t, db, s, signing.Active)
+	check(t, ring.Follow(t.Context(), change.Batch{Seq: 7, Subjects: map[string]bool{signing.Subject(old.ID): true}, Complete: true}))
+	reader.goOn <- true
+	check(t, <-done)
+	if k, err := ring.Active(t.Context(), jwk.ES256); err != nil || k.ID != fresh.ID {
+		t.Errorf("it signs with the key that was distrusted: %v", err)
+	}
+	if _, _, ok := ring.Find(old.ID); ok {
+		t.Error("it publishes the key that was distrusted")
+	}
+}
+
+func TestSuspectRingPublishesNothing(t *testing.T) {
+	db, s := schematest.SQLite(t), sealer(t, base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	add(t, db, s, signing.Active)
+	ring := &signing.Ring{Reader: db.Reader(), Sealer: s, Timing: signing.DefaultTiming}
+	check(t, ring.Load(t.Context()))
+	ring.Suspect()
+	if _, err := ring.Published(); !errors.Is(err, signing.ErrBehind) {
+		t.Errorf("keys that have changed are published: %v", err)
+	}
+	check(t, ring.Load(t.Context()))
+	if set, err := ring.Published(); err != nil || len(set.Keys) != 1 {
+		t.Errorf("read again: %v, %v", set, err)
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
-const columns = `kid, alg, state, public_jwk, sealed, kek_id, created_at, published_at, activated_at, retired_at, needed_until, removed_at`
+const columns = `kid, purpose, alg, state, public_jwk, sealed, kek_id, created_at, published_at, activated_at, retired_at, needed_until, removed_at`
 
-// Insert stores a new key. It reports false when the algorithm has a key in that
-// state already, of which there can be one, and then stores nothing.
+// Insert stores a new key. It reports false when its slot has a key in that state
+// already, of which there can be one, and then stores nothing.
 func Insert(ctx context.Context, tx sqlx.ExtContext, s Stored) (bool, error) {
-	return changes(tx.ExecContext(ctx, `INSERT INTO signing_keys (`+columns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		s.ID, s.Algorithm, s.State, s.PublicJWK, s.Sealed, s.SealerID, s.CreatedAt, s.PublishedAt, s.ActivatedAt, s.RetiredAt, s.NeededUntil, s.RemovedAt))
+	return changes(tx.ExecContext(ctx, `INSERT INTO signing_keys (`+columns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		s.ID, s.Purpose, s.Algorithm, s.State, s.PublicJWK, s.Sealed, s.SealerID, s.CreatedAt, s.PublishedAt, s.ActivatedAt, s.RetiredAt, s.NeededUntil, s.RemovedAt))
 }
 
 // All reads every key there ever was, oldest first. Removed ones have no private
@@ -24,7 +24,7 @@ func All(ctx context.Context, q sqlx.ExtContext) ([]Stored, error) {
 	return query(ctx, q, `SELECT `+columns+` FROM signing_keys ORDER BY created_at, kid`)
 }
 
-// Published reads the keys that are not removed, oldest first.
+// Published reads the keys of every purpose that are not removed, oldest first.
 func Published(ctx context.Context, q sqlx.ExtContext) ([]Stored, error) {
 	return query(ctx, q, `SELECT `+columns+` FROM signing_keys WHERE state <> 'removed' ORDER BY created_at, kid`)
 }
@@ -47,7 +47,7 @@ func MarkPublished(ctx context.Context, tx sqlx.ExtContext, kid string, at works
 }
 
 // Activate makes a pending key sign that has been published for long enough: no
-// later than the given time. No other key of its algorithm may be active.
+// later than the given time. No other key of its slot may be active.
 func Activate(ctx context.Context, tx sqlx.ExtContext, kid string, at, published workspace.Time) (bool, error) {
 	return changes(tx.ExecContext(ctx, `UPDATE signing_keys SET state = 'active', activated_at = ? WHERE kid = ? AND state = 'pending' AND published_at <= ?`, at, kid, published))
 }
