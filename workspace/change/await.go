@@ -32,7 +32,11 @@ func (h holder) lapsed() bool { return h.LapsedRenewals == h.Renewals }
 
 // tail is for how long it may go on without its lease.
 func (h holder) tail() time.Duration {
-	return time.Duration(max(h.Alone, h.Vouched)) * time.Microsecond
+	tail := h.Alone
+	if h.Voucher != "" {
+		tail = max(tail, h.Vouched)
+	}
+	return time.Duration(tail) * time.Microsecond
 }
 
 // seen is a holder and when, by our clock, its counter last moved.
@@ -71,19 +75,29 @@ func (l Lapsed) Until(knows string) time.Time {
 
 // Await returns once every replica has acknowledged the change with that number
 // or has lost its lease. Call it after the commit. It takes at most about one
-// lease; ctx may bound it further, and then its error is returned: the change is
-// committed, but some replica may still act on what was before. So may those that
-// it returns, which cannot be waited for.
+// lease; ctx may bound it further. Then, and when the database does not answer, there
+// is an error: the change is committed, but some replica may still act on what was
+// before. So may those that it returns, which cannot be waited for; with an error
+// those are among them that were, as if they lost their leases from then on, and one
+// without a name if nobody is known.
 //
 // A replica that is gone is noted on the way, so that the dead are waited for
 // once. A replica that registers meanwhile reads the log after it has, so it is
 // not waited for.
 func Await(ctx context.Context, db Database, seq int64, timing Timing) ([]Lapsed, error) {
 	lapsed, waiting, err := await(ctx, db, timing, func(h holder) bool { return h.Acked >= seq })
-	if ctx.Err() != nil && len(waiting) > 0 {
-		return lapsed, fmt.Errorf("waiting for %d replicas to take in change %d: %w", len(waiting), seq, ctx.Err())
+	if err == nil {
+		return lapsed, nil
 	}
-	return lapsed, err
+	end := workspace.At(time.Now().Add(timing.Lease))
+	for _, h := range waiting {
+		h.LapsedAt = end
+		lapsed = append(lapsed, h.lost())
+	}
+	if len(lapsed) == 0 {
+		lapsed = []Lapsed{{Host: "unknown", At: end.Time, Alone: MaxAlone, Vouched: MaxVouched, Voucher: "unknown"}}
+	}
+	return lapsed, fmt.Errorf("waiting for replicas to take in change %d: %w", seq, err)
 }
 
 // ErrNotHeld means that some replica lives and does not hold what was asked for.
@@ -102,12 +116,16 @@ func AwaitHeld(ctx context.Context, db Database, word string, timing Timing) err
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("%w: %s", ErrNotHeld, strings.Join(waiting, ", "))
+	var hosts []string
+	for _, h := range waiting {
+		hosts = append(hosts, h.Host)
+	}
+	return fmt.Errorf("%w: %s", ErrNotHeld, strings.Join(hosts, ", "))
 }
 
-// await returns once every replica is done or has lost its lease. When ctx ends
-// it returns its error with the hosts that were waited for last.
-func await(ctx context.Context, db Database, timing Timing, done func(holder) bool) (lapsed []Lapsed, waiting []string, err error) {
+// await returns once every replica is done or has lost its lease. When ctx ends or
+// the database fails it returns that error with those that were waited for last.
+func await(ctx context.Context, db Database, timing Timing, done func(holder) bool) (lapsed []Lapsed, waiting []holder, err error) {
 	observed := map[string]seen{}
 	for first := true; ; first = false {
 		found, err := holders(ctx, db.Reader())
@@ -121,18 +139,19 @@ func await(ctx context.Context, db Database, timing Timing, done func(holder) bo
 			switch {
 			case done(h), !known && !first:
 			case h.lapsed():
+				observed[h.ID] = seen{renewals: h.Renewals, since: now}
 				lapsed = append(lapsed, h.lost())
 			case known && s.renewals == h.Renewals && now.Sub(s.since) > timing.Lease:
 				if note(ctx, db.Writer(), &h, now) {
 					lapsed = append(lapsed, h.lost())
 				} else {
-					waiting = append(waiting, h.Host) // it moved after all
+					waiting = append(waiting, h) // it moved after all
 				}
 			default:
 				if !known || s.renewals != h.Renewals {
 					observed[h.ID] = seen{renewals: h.Renewals, since: now}
 				}
-				waiting = append(waiting, h.Host)
+				waiting = append(waiting, h)
 			}
 			forget(ctx, db.Writer(), h, now)
 		}

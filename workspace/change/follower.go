@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,21 +49,22 @@ type Follower struct {
 	Vouched time.Duration // for how long the voucher's word counts
 	Alone   time.Duration // for how long it goes on by itself
 
-	// OnVouched is OnChange for what the voucher tells: those of its functions that
-	// exchanges need. They may not count on the database.
-	OnVouched []func(context.Context, Batch) error
+	// OnVouched is called for what the voucher tells, by each exchange that learns of
+	// it, at once and in any order. It must not ask the database; its error means that
+	// the exchange cannot go on without.
+	OnVouched func(Batch) error
 
-	id       string
-	hurry    chan struct{} // a renewal is wanted now
-	applying sync.Mutex    // of changes, one batch after the other
-	applied  atomic.Int64
-	told     atomic.Int64           // the newest change that the voucher told of
-	voucher  atomic.Pointer[string] // its name, as the table has it
-	barred   atomic.Bool            // a change could not be applied, so nothing extends the lease
-	peers    map[string]seen        // of the renewals
-	living   atomic.Int64
-	behind   atomic.Int64              // nanoseconds: see Behind
-	until    atomic.Pointer[time.Time] // the lease's end, with a monotonic reading
+	id      string
+	lapsed  string        // an ID for which nobody waits any more
+	hurry   chan struct{} // a renewal is wanted now
+	applied atomic.Int64
+	told    atomic.Int64           // the newest change that the voucher told of
+	voucher atomic.Pointer[string] // its name, as the table has it
+	barred  atomic.Bool            // a change could not be applied, so nothing extends the lease
+	peers   map[string]seen        // of the renewals
+	living  atomic.Int64
+	behind  atomic.Int64              // nanoseconds: see Behind
+	until   atomic.Pointer[time.Time] // the lease's end, with a monotonic reading
 }
 
 // Start registers the replica and takes the first lease. It must succeed before
@@ -166,7 +166,7 @@ func (f *Follower) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := f.apply(ctx, batch, f.OnChange); err != nil {
+	if err := f.apply(ctx, batch); err != nil {
 		f.barred.Store(true)
 		return err
 	}
@@ -176,8 +176,8 @@ func (f *Follower) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !known { // the row was taken for a dead replica's and removed
-		f.id = ""
+	if !known { // the row was taken for a dead replica's: nobody waits for it
+		f.id, f.lapsed = "", f.id
 		return f.renew(ctx)
 	}
 	until := sent.Add(f.Timing.Lease)
@@ -187,13 +187,11 @@ func (f *Follower) renew(ctx context.Context) error {
 }
 
 // apply lets the caches take in a batch.
-func (f *Follower) apply(ctx context.Context, batch Batch, functions []func(context.Context, Batch) error) error {
+func (f *Follower) apply(ctx context.Context, batch Batch) error {
 	if batch.Complete && len(batch.Subjects) == 0 {
 		return nil
 	}
-	f.applying.Lock()
-	defer f.applying.Unlock()
-	for _, apply := range functions {
+	for _, apply := range f.OnChange {
 		if err := apply(ctx, batch); err != nil {
 			return err
 		}
@@ -242,21 +240,32 @@ func (f *Follower) count(ctx context.Context) {
 	f.behind.Store(int64(behind))
 }
 
-// register adds the replica to those that are waited for.
+// register adds the replica to those that are waited for. A row of it for which nobody
+// waits goes only then, with what it said of how long the replica goes on without the
+// lease: that has to be in the table all the time.
 func (f *Follower) register(ctx context.Context) error {
-	id := workspace.Unique()
+	id, voucher := workspace.Unique(), ""
+	if named := f.voucher.Load(); named != nil {
+		voucher = *named
+	}
 	_, err := f.Database.Writer().ExecContext(ctx,
-		`INSERT INTO replicas (id, host, renewals, acked_seq, renewed_at) VALUES (?, ?, 0, ?, ?)`,
-		id, f.Host, f.applied.Load(), workspace.At(f.Now()))
+		`INSERT INTO replicas (id, host, renewals, acked_seq, voucher, vouched, alone, renewed_at) VALUES (?, ?, 0, ?, ?, ?, ?, ?)`,
+		id, f.Host, f.applied.Load(), voucher, f.Vouched.Microseconds(), f.Alone.Microseconds(), workspace.At(f.Now()))
 	if err != nil {
 		return fmt.Errorf("register the replica: %w", err)
 	}
 	f.id = id
+	if f.lapsed != "" {
+		// If this fails it goes when its time is over.
+		_, _ = f.Database.Writer().ExecContext(ctx, `DELETE FROM replicas WHERE id = ?`, f.lapsed)
+		f.lapsed = ""
+	}
 	return nil
 }
 
-// acknowledge renews the lease in the table. It reports false when the row is
-// gone.
+// acknowledge renews the lease in the table. It reports false when the row is gone
+// or was noted as one that lost its lease: whoever made a change since has not waited
+// for it.
 func (f *Follower) acknowledge(ctx context.Context, seq int64) (known bool, err error) {
 	var holds, voucher string
 	if f.Holds != nil {
@@ -269,7 +278,8 @@ func (f *Follower) acknowledge(ctx context.Context, seq int64) (known bool, err 
 		f.voucher.Store(nil) // the table may get the new one without our learning of it
 	}
 	result, err := f.Database.Writer().ExecContext(ctx,
-		`UPDATE replicas SET renewals = renewals + 1, acked_seq = ?, holds = ?, voucher = ?, vouched = ?, alone = ?, renewed_at = ? WHERE id = ?`,
+		`UPDATE replicas SET renewals = renewals + 1, acked_seq = ?, holds = ?, voucher = ?, vouched = ?, alone = ?, renewed_at = ?
+		WHERE id = ? AND lapsed_renewals <> renewals`,
 		seq, holds, voucher, f.Vouched.Microseconds(), f.Alone.Microseconds(), workspace.At(f.Now()), f.id)
 	if err != nil {
 		return false, fmt.Errorf("renew the lease: %w", err)

@@ -3,6 +3,7 @@ package change
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Voucher tells of changes when the database does not answer: every change is
@@ -16,6 +17,12 @@ type Voucher interface {
 	Vouch(ctx context.Context, name string, since int64) (Batch, error)
 }
 
+// The most that Follower.Alone and Follower.Vouched may be.
+const (
+	MaxAlone   = time.Minute
+	MaxVouched = 15 * time.Minute
+)
+
 type standing struct{}
 
 // Stand is asked at the beginning of each exchange, and returns the context under
@@ -24,10 +31,13 @@ type standing struct{}
 // voucher says that it is the newest, or if the lease ended so lately that the
 // replica goes on alone. Whoever waits for a change knows of both (Lapsed).
 func (f *Follower) Stand(ctx context.Context) context.Context {
-	if f.Held() || f.barred.Load() || (!f.vouched(ctx) && !f.within(f.Alone)) {
+	if f.Held() || f.barred.Load() {
 		return ctx
 	}
-	return context.WithValue(ctx, standing{}, f)
+	if f.vouched(ctx) || (f.within(f.Alone) && !f.barred.Load()) {
+		return context.WithValue(ctx, standing{}, f)
+	}
+	return ctx
 }
 
 // May reports whether a cache may answer: under the lease, or in the course of an
@@ -46,8 +56,10 @@ func (f *Follower) vouched(ctx context.Context) bool {
 	if err == nil && !batch.Complete {
 		err = errIncomplete
 	}
-	if err == nil {
-		err = f.apply(ctx, batch, f.OnVouched)
+	if err == nil && len(batch.Subjects) > 0 {
+		if err = f.OnVouched(batch); err != nil {
+			f.barred.Store(true) // what is in memory is known to be old
+		}
 	}
 	if err != nil {
 		f.Log.Debug("the lease is lost and nobody vouches", "error", err)

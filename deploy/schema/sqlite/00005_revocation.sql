@@ -7,6 +7,7 @@ ALTER TABLE revocation_counter ADD COLUMN epoch BIGINT NOT NULL DEFAULT 1;
 ALTER TABLE revocations ADD COLUMN workspace_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE revocations ADD COLUMN cause TEXT NOT NULL DEFAULT '';
 CREATE INDEX revocations_by_subject ON revocations (subject_id);
+CREATE INDEX revocations_by_workspace ON revocations (workspace_id, kind, expires_at);
 
 -- How long a replica may go on by what it has in memory after it lost its lease, in microseconds: for alone by itself,
 -- for vouched while the Redis that it names as voucher says what was revoked. lapsed_renewals: at that count of renewals
