@@ -101,6 +101,16 @@ var help = []Help{
 		"Get a new token from the token endpoint and send it whole. Tokens last minutes: a long job asks for a new one before each one expires. If the new token is refused too, check that it was asked for with the audience of this service.",
 	},
 	{
+		TopicTokenNotYours, "Token of another client", 400,
+		"The token that was to be revoked was issued to another API key. It was not revoked.",
+		"Send the credentials of the key that the token was issued to. A key of the same workspace that holds tokens:revoke may revoke the tokens of others. A leaked token of a key that nobody has is best ended with its key.",
+	},
+	{
+		TopicTokenTypeUnsupported, "Not an access token", 400,
+		"What was sent to be revoked is the secret of an API key. Only access tokens are revoked here: the key and its secret go on to work.",
+		"Revoke the key itself: tokenbooth keys revoke ID, or POST /api/v1/workspaces/WORKSPACE/keys/ID/revoke. That ends its tokens too. To go on with the same key, rotate it with revoke_tokens.",
+	},
+	{
 		TopicInsufficientPermissions, "Insufficient permissions", 403,
 		"The credential is good, but its scope does not include this action, or would be exceeded by what the request grants: you can only grant what you hold.",
 		"Have a workspace manager grant the missing permission to the key or its service account, then get a new token: tokens that exist keep their scope. If the key holds the permission already, ask for it in the parameter scope, or leave that out.",
@@ -112,8 +122,8 @@ var help = []Help{
 	},
 	{
 		TopicQuotaExceeded, "Quota exceeded", 429,
-		"The credentials are right, but they are used more often than the quota allows.",
-		"Wait as many seconds as Retry-After says and try again. Keep a token until it is about to expire instead of getting one for each request; if the quota is still too small, ask an organization admin to raise it.",
+		"The credentials are right, but they are used more often than the quota allows; or as many tokens of the workspace are revoked one by one as can be at a time.",
+		"Wait as many seconds as Retry-After says and try again. Keep a token until it is about to expire instead of getting one for each request; if the quota is still too small, ask an organization admin to raise it. Instead of many single tokens, revoke all of their key: rotate it with revoke_tokens, or revoke it.",
 	},
 	{
 		TopicTemporarilyUnavailable, "Temporarily unavailable", 503,

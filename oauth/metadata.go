@@ -9,20 +9,29 @@ const (
 	ClientSecretPost  = "client_secret_post"
 )
 
-// Metadata describes the authorization server (RFC 8414 §2; OpenID Connect
-// Discovery 1.0 §3 for the last two members, which common verifiers need in
-// order to learn the signing algorithms although no ID token is ever issued).
+// Metadata describes the authorization server (RFC 8414 §2).
 type Metadata struct {
-	Issuer                   string   `json:"issuer"`
-	TokenEndpoint            string   `json:"token_endpoint"`
-	JWKSURI                  string   `json:"jwks_uri"`
-	ScopesSupported          []string `json:"scopes_supported,omitempty"`
-	ResponseTypesSupported   []string `json:"response_types_supported"`
-	GrantTypesSupported      []string `json:"grant_types_supported"`
-	TokenEndpointAuthMethods []string `json:"token_endpoint_auth_methods_supported"`
-	ServiceDocumentation     string   `json:"service_documentation,omitempty"`
+	Issuer                           string   `json:"issuer"`
+	TokenEndpoint                    string   `json:"token_endpoint"`
+	JWKSURI                          string   `json:"jwks_uri"`
+	ScopesSupported                  []string `json:"scopes_supported,omitempty"`
+	ResponseTypesSupported           []string `json:"response_types_supported"`
+	GrantTypesSupported              []string `json:"grant_types_supported"`
+	TokenEndpointAuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
+	RevocationEndpoint               string   `json:"revocation_endpoint"`
+	RevocationEndpointAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
+	IntrospectionEndpoint            string   `json:"introspection_endpoint"`
+	IntrospectionEndpointAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	ServiceDocumentation             string   `json:"service_documentation,omitempty"`
+
+	// OpenID Connect Discovery 1.0 §3: common verifiers learn the signing algorithms
+	// from these, although no ID token is ever issued.
 	SubjectTypes             []string `json:"subject_types_supported"`
 	IDTokenSigningAlgorithms []string `json:"id_token_signing_alg_values_supported"`
+
+	// Ours; RFC 8414 §2 allows members of other names.
+	RevocationFeed     string `json:"tokenbooth_revocation_feed"`
+	RevocationFeedKeys string `json:"tokenbooth_revocation_feed_keys"`
 }
 
 // TokenResponse is the successful answer of the token endpoint (RFC 6749 §5.1).

@@ -12,7 +12,7 @@ import (
 // meaning.
 type Topic string
 
-// The topics of the token endpoint and of whoami.
+// The topics of the token endpoint, of revocation, of introspection and of whoami.
 const (
 	TopicRequestMalformed         Topic = "request_malformed"
 	TopicGrantTypeUnsupported     Topic = "grant_type_unsupported"
@@ -33,6 +33,8 @@ const (
 	TopicKeyIdle                  Topic = "key_idle"
 	TopicUsesExhausted            Topic = "uses_exhausted"
 	TopicTokenInvalid             Topic = "token_invalid"
+	TopicTokenNotYours            Topic = "token_not_yours"
+	TopicTokenTypeUnsupported     Topic = "token_type_unsupported"
 	TopicInsufficientPermissions  Topic = "insufficient_permissions"
 	TopicTooManyFailures          Topic = "too_many_failures"
 	TopicQuotaExceeded            Topic = "quota_exceeded"
@@ -109,6 +111,8 @@ var codeTopics = map[Code]Topic{
 	UnsupportedGrantType:   TopicGrantTypeUnsupported,
 	InvalidScope:           TopicScopeNotGranted,
 	InvalidTarget:          TopicAudienceNotGranted,
+	InvalidGrant:           TopicTokenNotYours,
+	UnsupportedTokenType:   TopicTokenTypeUnsupported,
 	InvalidToken:           TopicTokenInvalid,
 	InsufficientScope:      TopicInsufficientPermissions,
 	ServerError:            TopicServerError,

@@ -7,8 +7,10 @@ import (
 	"encoding/base64"
 	"math/big"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys/jwk"
 	"github.com/tokenbooth/tokenbooth/oauth"
@@ -72,7 +74,47 @@ func TestKidInjection(t *testing.T) {
 	}
 }
 
-// BenchmarkVerify puts one token beside the signature in it:
+// revoking makes a feed of an issuer that denies that many keys of others.
+func revoking(t testing.TB, issuer string, entries int) *bearer.Feed {
+	t.Helper()
+	f, err := bearer.NewFeed(bearer.FeedConfig{Issuer: issuer, Source: sourceFunc(func(context.Context, oauth.Position, time.Duration) (bearer.FeedUpdate, error) {
+		u := updateOf(1, int64(entries), 0, time.Now())
+		for i := range entries {
+			u.Entries = append(u.Entries, oauth.FeedEntry{Hash: oauth.RevocationHash(issuer, oauth.RevocableKey, strconv.Itoa(i)), Expiry: u.At.Unix() + 600})
+		}
+		return u, nil
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// Asking a feed that denies nothing costs nothing, and one that denies much no
+// more than the hashes of a token.
+func TestAskingTheFeedCostsLittle(t *testing.T) {
+	claims := claimsOf("tbk_1", 1)
+	for entries, most := range map[int]float64{0: 0, 10_000: 10} {
+		f := revoking(t, issuerName, entries)
+		allocated := testing.AllocsPerRun(100, func() {
+			if err := f.Revoked(t.Context(), "kid_1", claims); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Fresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if allocated > most {
+			t.Errorf("with %d entries: %v allocations, want at most %v", entries, allocated, most)
+		}
+	}
+}
+
+// BenchmarkVerify puts one token beside the signature in it, and beside asking a
+// feed as well:
 //
 //	go test ./oauth/bearer -run '^$' -bench Verify -benchmem
 func BenchmarkVerify(b *testing.B) {
@@ -86,8 +128,17 @@ func BenchmarkVerify(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	with := func(entries int) *bearer.Verifier {
+		v, err := bearer.New(bearer.Config{Issuer: issuer.URL(), Audience: audience, Keys: keys, Revocations: revoking(b, issuer.URL(), entries)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return v
+	}
 	b.Run("raw-ecdsa", func(b *testing.B) { rawVerify(b, issuer.Keys(), token) })
-	for name, v := range map[string]*bearer.Verifier{"static-keys": static, "remote-keys": issuer.Verifier()} {
+	for name, v := range map[string]*bearer.Verifier{
+		"static-keys": static, "remote-keys": issuer.Verifier(), "feed-of-0": with(0), "feed-of-100k": with(100_000),
+	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -38,11 +38,44 @@
 // # Revocation
 //
 // A token lives for ten minutes, unless its key says otherwise, and is good for
-// that long. Config.Revoked is where denials that come earlier are asked for.
+// that long, unless Config.Revocations deny it. A Feed follows what the issuer
+// publishes of them: hashes of what was revoked, signed with keys of their own.
+//
+//	feed, err := bearer.NewFeed(bearer.FeedConfig{
+//		Issuer: "https://tokens.example.com",
+//		File:   "/var/lib/api/revocations.json",
+//	})
+//	…
+//	go feed.Run(ctx)
+//	verifier, err := bearer.New(bearer.Config{
+//		Issuer:      "https://tokens.example.com",
+//		Audience:    "https://api.example.com",
+//		Revocations: feed,
+//	})
+//	…
+//	mux.Handle("GET /charts", verifier.Require("charts:read")(charts))
+//	mux.Handle("DELETE /charts", verifier.RequireFresh("charts:delete")(remove))
+//
+// The issuer holds the feed's request until something is revoked, so that a
+// revocation is known here within a second. While the feed cannot be had, or the
+// issuer cannot vouch for it, what is known stays denied, and
+//
+//   - Require goes on to accept tokens, each until its own exp: a revocation may come
+//     late by the life of a token;
+//   - RequireFresh answers 503 as soon as what is known is older than
+//     FeedConfig.MaxStaleness, a minute: a revocation never comes later than that.
+//
+// A service that has never known anything answers 503 on both. With a File it
+// knows from its first request on what it knew when it ended. Refresh is for
+// services that would rather not be ready without the feed, Status and Observe for
+// health pages and metrics, Position and Moved for telling the issuer how far one
+// is. A Feed of another FeedSource takes the same from elsewhere, such as package
+// redisfeed from Redis.
 //
 // # Tests
 //
-// Package bearertest gives the tests of a service an issuer of its own.
+// Package bearertest gives the tests of a service an issuer of its own, with a
+// feed.
 //
 // # Cost
 //

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 
 	"github.com/tokenbooth/tokenbooth/oauth/bearer"
@@ -80,4 +81,42 @@ func ExampleNewRemote() {
 		log.Fatal(err)
 	}
 	_ = verifier
+}
+
+// With a feed, a service knows what was revoked within a second. Routes that must
+// not be used with a revoked token are closed while that cannot be known.
+func ExampleNewFeed() {
+	directory, err := os.UserCacheDir()
+	if err != nil {
+		log.Fatal(err)
+	}
+	feed, err := bearer.NewFeed(bearer.FeedConfig{
+		Issuer: "https://tokens.example.com",
+		File:   filepath.Join(directory, "tokens.example.com.revocations.json"),
+		Observe: func(e bearer.FeedEvent) {
+			if e.Failure != "" {
+				log.Printf("revocations: %s: %v; what is known is of %s ago", e.Failure, e.Err, e.Age)
+			}
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	verifier, err := bearer.New(bearer.Config{
+		Issuer:      "https://tokens.example.com",
+		Audience:    "https://api.example.com",
+		Revocations: feed,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /charts", verifier.Require("charts:read")(http.NotFoundHandler()))
+	mux.Handle("DELETE /charts", verifier.RequireFresh("charts:delete")(http.NotFoundHandler()))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	_ = func() { // in main
+		go feed.Run(ctx)
+		log.Fatal(http.ListenAndServe("127.0.0.1:8081", mux)) //nolint:gosec // an example
+	}
 }

@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 )
 
@@ -24,17 +24,10 @@ type kept struct {
 // load reads the file. It is not fatal when that fails: the keys are fetched
 // then.
 func (r *Remote) load() (*fetched, error) {
-	info, err := os.Stat(r.config.File)
+	text, err := readOwn(r.config.File)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("%s can be written by others than its owner (mode %04o), so it is not read", r.config.File, info.Mode().Perm())
-	}
-	text, err := os.ReadFile(r.config.File)
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +36,29 @@ func (r *Remote) load() (*fetched, error) {
 		return nil, fmt.Errorf("%s: %w", r.config.File, err)
 	}
 	return set, nil
+}
+
+// readOwn reads a file that only this user and root can have written.
+func readOwn(path string) ([]byte, error) {
+	if err := checkPlace(path); err != nil {
+		return nil, err
+	}
+	f, err := openPlain(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err == nil {
+		err = checkOwn(path, info)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(f)
 }
 
 // parse reads the contents of the file, which have to be for this issuer and
@@ -69,7 +85,7 @@ func (r *Remote) parse(text []byte) (*fetched, error) {
 	return &fetched{keys: keys, text: k.JWKS, uri: k.JWKSURI, tag: k.ETag, at: k.FetchedAt, maxAge: maxAge, refresh: jitter(maxAge)}, nil
 }
 
-// save writes the file whole or not at all.
+// save writes the file.
 func (r *Remote) save(set *fetched) error {
 	text, err := json.Marshal(kept{
 		Issuer: r.config.Issuer, JWKSURI: set.uri, FetchedAt: set.at.UTC(), MaxAge: int64(set.maxAge / time.Second), ETag: set.tag, JWKS: set.text,
@@ -77,17 +93,26 @@ func (r *Remote) save(set *fetched) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.config.File, err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(r.config.File), "."+filepath.Base(r.config.File)+"-*") // readable by its owner only
+	return replaceFile(r.config.File, text)
+}
+
+// replaceFile writes a file whole or not at all, readable by its owner only. When it
+// returns nil, a power cut takes nothing of it back.
+func replaceFile(path string, text []byte) error {
+	if err := checkPlace(path); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(text)
-	err = errors.Join(err, f.Close())
+	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), r.config.File)
+		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return nil
+	return syncPlace(path)
 }

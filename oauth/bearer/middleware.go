@@ -41,13 +41,33 @@ func FromContext(ctx context.Context) (*oauth.Claims, bool) {
 // Require panics if a scope is not one word (RFC 6749 §3.3): that is a mistake in
 // the program.
 func (v *Verifier) Require(scopes ...string) func(http.Handler) http.Handler {
+	return v.middleware("Require", scopes, v.Verify)
+}
+
+// RequireFresh is Require for routes that must not be used with a token that was
+// revoked: also when it cannot be known whether it was since Config.Revocations are
+// not fresh, the answer is 503 with Retry-After.
+//
+// Like Require it panics on a mistake in the program, which a Verifier without
+// Revocations is too.
+func (v *Verifier) RequireFresh(scopes ...string) func(http.Handler) http.Handler {
+	if v.config.Revocations == nil {
+		panic("bearer: RequireFresh: set Config.Revocations, such as a Feed: without, no token is ever known not to be revoked")
+	}
+	return v.middleware("RequireFresh", scopes, v.VerifyFresh)
+}
+
+// checker is Verify or VerifyFresh.
+type checker func(ctx context.Context, token string) (*oauth.Claims, error)
+
+func (v *Verifier) middleware(name string, scopes []string, check checker) func(http.Handler) http.Handler {
 	needed, err := oauth.ParseScope(strings.Join(scopes, " "))
 	if err != nil || len(needed) != len(scopes) {
-		panic(fmt.Sprintf("bearer: Require(%q): want scopes such as charts:read, each once", scopes))
+		panic(fmt.Sprintf("bearer: %s(%q): want scopes such as charts:read, each once", name, scopes))
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			claims, refusal := v.admit(r, needed)
+			claims, refusal := admit(r, needed, check)
 			if refusal != nil {
 				v.refuse(w, r, refusal)
 				return
@@ -57,19 +77,17 @@ func (v *Verifier) Require(scopes ...string) func(http.Handler) http.Handler {
 	}
 }
 
-func (v *Verifier) admit(r *http.Request, needed oauth.Scope) (*oauth.Claims, *oauth.Error) {
+func admit(r *http.Request, needed oauth.Scope, check checker) (*oauth.Claims, *oauth.Error) {
 	token, refusal := presented(r)
 	if refusal != nil {
 		return nil, refusal
 	}
-	claims, err := v.Verify(r.Context(), token)
+	claims, err := check(r.Context(), token)
 	switch {
 	case errors.Is(err, ErrInvalid):
-		return nil, oauth.Errorf(oauth.InvalidToken, "The token is not valid: %s.", strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": "))
+		return nil, oauth.Errorf(oauth.InvalidToken, "The token is not valid: %s.", reason(err))
 	case err != nil:
-		e := oauth.Errorf(oauth.TemporarilyUnavailable, "Tokens cannot be checked now; nothing is wrong with yours. Try again shortly.")
-		e.Status, e.RetryAfter = http.StatusServiceUnavailable, time.Second+rand.N(4*time.Second) //nolint:gosec // jitter, not a secret
-		return nil, e
+		return nil, unavailable(err)
 	}
 	if missing := needed.Minus(claims.Scope); len(missing) > 0 {
 		e := oauth.Errorf(oauth.InsufficientScope, "The token lacks %s: ask for a token with that scope, or for a key that holds it.", missing)
@@ -77,6 +95,17 @@ func (v *Verifier) admit(r *http.Request, needed oauth.Scope) (*oauth.Claims, *o
 		return nil, e
 	}
 	return claims, nil
+}
+
+// unavailable says that it cannot be known now whether a token is good.
+func unavailable(err error) *oauth.Error {
+	what := "Tokens cannot be checked now"
+	if errors.Is(err, ErrStale) {
+		what = "It cannot be known now whether tokens were revoked, which this needs"
+	}
+	e := oauth.Errorf(oauth.TemporarilyUnavailable, "%s; nothing is wrong with yours. Try again shortly.", what)
+	e.Status, e.RetryAfter = http.StatusServiceUnavailable, time.Second+rand.N(4*time.Second) //nolint:gosec // jitter, not a secret
+	return e
 }
 
 // presented reads the token from the one place where it counts (RFC 6750 §2.1).

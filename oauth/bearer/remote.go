@@ -39,7 +39,8 @@ type RemoteConfig struct {
 	Client *http.Client
 	// File keeps the keys for the next start of this process, so that it can verify
 	// while the issuer is away. Whoever can write to it can forge tokens, so it is
-	// ignored if others than its owner can. Empty: none.
+	// ignored if it is neither this user's nor root's, if others can write to it, or
+	// everybody to its directory. Empty: none.
 	File string
 	// MaxStale is for how long keys are used after they were fetched for the last
 	// time; 0: the constant MaxStale, which is also the most.
@@ -95,14 +96,10 @@ func NewRemote(c RemoteConfig) (*Remote, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	client := &http.Client{Timeout: fetchTimeout}
-	if c.Client != nil {
-		*client = *c.Client
+	if c.Client == nil {
+		c.Client = &http.Client{Timeout: fetchTimeout}
 	}
-	client.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
-		return fmt.Errorf("it redirects to %s, which is not followed", r.URL.Redacted())
-	}
-	r := &Remote{config: c, client: client}
+	r := &Remote{config: c, client: unredirected(c.Client)}
 	if c.File != "" {
 		r.set, r.file = r.load()
 	}

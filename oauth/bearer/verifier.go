@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -85,6 +86,12 @@ func New(c Config) (*Verifier, error) {
 	case c.Leeway < 0 || c.Leeway > MaxLeeway:
 		return nil, fmt.Errorf("bearer: Leeway %s: use 0 to %s", c.Leeway, MaxLeeway)
 	}
+	if v := reflect.ValueOf(c.Revocations); v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, fmt.Errorf("bearer: Revocations are a nil %T: look at the error of what made them, or leave them out", c.Revocations)
+	}
+	if feed, ok := c.Revocations.(*Feed); ok && feed.config.Issuer != c.Issuer {
+		return nil, fmt.Errorf("bearer: Revocations are those of the issuer %q, and Issuer is %q: the two have to be equal to the byte", feed.config.Issuer, c.Issuer)
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -114,6 +121,17 @@ func New(c Config) (*Verifier, error) {
 // keys or revocations are not available: nothing is wrong with the token.
 // Scopes are for the caller to check: claims.Scope.Has.
 func (v *Verifier) Verify(ctx context.Context, token string) (*oauth.Claims, error) {
+	return v.verify(ctx, token, false)
+}
+
+// VerifyFresh is Verify for what must not be done with a token that was revoked:
+// when Config.Revocations are not recent enough to tell, it fails with their
+// error, such as ErrStale.
+func (v *Verifier) VerifyFresh(ctx context.Context, token string) (*oauth.Claims, error) {
+	return v.verify(ctx, token, true)
+}
+
+func (v *Verifier) verify(ctx context.Context, token string, fresh bool) (*oauth.Claims, error) {
 	kid, payload, err := v.open(ctx, token)
 	if err != nil {
 		return nil, err
@@ -125,63 +143,103 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*oauth.Claims, err
 	if err := v.check(claims); err != nil {
 		return nil, err
 	}
-	if err := v.revoked(ctx, kid, claims); err != nil {
+	if err := v.revoked(ctx, kid, claims, fresh); err != nil {
 		return nil, err
 	}
 	return claims, nil
 }
 
-func (v *Verifier) revoked(ctx context.Context, kid string, claims *oauth.Claims) error {
-	if v.config.Revocations == nil {
+// revoked asks the revocations. That they are recent is asked before what they
+// say: the other way round, what they learn in between would be missed.
+func (v *Verifier) revoked(ctx context.Context, kid string, claims *oauth.Claims, fresh bool) error {
+	if v.config.Revocations == nil && !fresh {
 		return nil
 	}
+	if v.config.Revocations == nil {
+		return errors.New("there are no revocations to be fresh: set Config.Revocations")
+	}
+	var stale error
+	if fresh {
+		stale = v.config.Revocations.Fresh(ctx)
+	}
 	err := v.config.Revocations.Revoked(ctx, kid, claims)
-	switch {
-	case errors.Is(err, ErrRevoked):
+	if errors.Is(err, ErrRevoked) {
 		return invalid("%v", ErrRevoked)
-	case err != nil:
+	}
+	if err = cmp.Or(stale, err); err != nil {
 		return fmt.Errorf("revocations of %s: %w", v.config.Issuer, err)
 	}
 	return nil
 }
 
-// open checks form, header and signature and returns the payload, with the ID of
-// the key.
+// open is Open of a token of the type that is expected.
 func (v *Verifier) open(ctx context.Context, token string) (kid string, payload []byte, err error) {
+	kid, payload, err = openToken(ctx, v.config.Keys, v.config.Type, token)
+	if err != nil && !errors.Is(err, ErrInvalid) {
+		return "", nil, fmt.Errorf("keys of %s: %w", v.config.Issuer, err)
+	}
+	return kid, payload, err
+}
+
+// Open checks that a key of the set signed a token, whatever its typ, and returns
+// the bytes of its claims, with the ID of the key: the form, crit, b64 and zip, kid,
+// alg and the signature are checked as by Verifier.Verify.
+//
+// It checks nothing that the token says: not who issued it, nor for whom, until when
+// and of what type. That is for an issuer that has to know a token of its own in
+// every state; services use a Verifier.
+//
+// Errors wrap ErrInvalid; others are the key set's, and nothing is wrong with the
+// token.
+func Open(ctx context.Context, keys KeySet, token string) (kid string, payload []byte, err error) {
+	return openToken(ctx, keys, anyType, token)
+}
+
+// anyType stands for every typ.
+const anyType = ""
+
+func openToken(ctx context.Context, keys KeySet, typ, token string) (kid string, payload []byte, err error) {
 	if len(token) > MaxTokenLength {
 		return "", nil, invalid("it is longer than %d bytes", MaxTokenLength)
 	}
-	if strings.Count(token, ".") != 2 {
+	return openJWS(ctx, keys, typ, token)
+}
+
+// openJWS checks form, header and signature of a JWS (RFC 7515 §5.2) of a type, or of
+// anyType, and returns the payload, with the ID of the key. Errors wrap ErrInvalid;
+// others are the key set's.
+func openJWS(ctx context.Context, keys KeySet, typ, text string) (kid string, payload []byte, err error) {
+	if strings.Count(text, ".") != 2 {
 		return "", nil, invalid("it does not have the three parts of a JWT")
 	}
-	end := strings.LastIndexByte(token, '.')
-	head, body, _ := strings.Cut(token[:end], ".")
-	kid, alg, err := header(head, v.config.Type)
+	end := strings.LastIndexByte(text, '.')
+	head, body, _ := strings.Cut(text[:end], ".")
+	kid, alg, err := header(head, typ)
 	if err != nil {
 		return "", nil, err
 	}
-	public, err := v.key(ctx, kid, alg)
+	public, err := publicKey(ctx, keys, kid, alg)
 	if err != nil {
 		return "", nil, err
 	}
-	signature, errSignature := decode(token[end+1:])
+	signature, errSignature := decode(text[end+1:])
 	payload, errPayload := decode(body)
 	if err := errors.Join(errSignature, errPayload); err != nil {
 		return "", nil, err
 	}
-	if jwt.GetSigningMethod(alg).Verify(token[:end], signature, public) != nil {
+	if jwt.GetSigningMethod(alg).Verify(text[:end], signature, public) != nil {
 		return "", nil, invalid("its signature does not match")
 	}
 	return kid, payload, nil
 }
 
-func (v *Verifier) key(ctx context.Context, kid, alg string) (any, error) {
-	k, err := v.config.Keys.Key(ctx, kid)
+func publicKey(ctx context.Context, keys KeySet, kid, alg string) (any, error) {
+	k, err := keys.Key(ctx, kid)
 	if errors.Is(err, ErrUnknownKey) {
 		return nil, invalid("the issuer publishes no key with its kid")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keys of %s: %w", v.config.Issuer, err)
+		return nil, err
 	}
 	if k.Algorithm != alg || !slices.Contains([]string{jwk.ES256, jwk.RS256, jwk.EdDSA}, alg) {
 		return nil, invalid("its alg is not the one of its key")
@@ -212,6 +270,9 @@ func (v *Verifier) check(c *oauth.Claims) error {
 
 // header reads the JOSE header by the exact names of its members.
 func header(part, want string) (kid, alg string, err error) {
+	if len(part) > MaxTokenLength { // that of a feed, which may be long
+		return "", "", invalid("its header is longer than %d bytes", MaxTokenLength)
+	}
 	text, err := decode(part)
 	if err != nil {
 		return "", "", err
@@ -235,7 +296,7 @@ func header(part, want string) (kid, alg string, err error) {
 		}
 	}
 	typ = strings.TrimPrefix(strings.ToLower(typ), "application/") // RFC 7515 §4.1.9
-	if !strings.EqualFold(typ, want) {
+	if want != anyType && !strings.EqualFold(typ, want) {
 		return "", "", invalid("its typ is not %s", want)
 	}
 	return kid, alg, nil

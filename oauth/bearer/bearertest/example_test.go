@@ -38,3 +38,23 @@ func ExampleNewIssuer() {
 	}
 	// Output:
 }
+
+func ExampleIssuer_Revoke() {
+	_ = func(t *testing.T) { // func TestRevoked(t *testing.T) {
+		issuer := bearertest.NewIssuer(t, "https://api.example.com")
+		feed := issuer.Feed()
+		verifier, err := bearer.New(bearer.Config{Issuer: issuer.URL(), Audience: "https://api.example.com", Revocations: feed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := issuer.Token()
+		issuer.Revoke(oauth.RevocableKey, "tbk_test", 0)
+		if err := feed.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := verifier.Verify(t.Context(), token); err == nil {
+			t.Error("a token of a revoked key is accepted")
+		}
+	}
+	// Output:
+}

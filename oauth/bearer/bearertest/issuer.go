@@ -8,6 +8,15 @@
 // A service that makes its verifier by itself is given issuer.URL() and the
 // audience. Rotate and Forget play what happens to keys, Stop and Start what
 // happens to the network, Sign makes what no issuer would.
+//
+// The issuer publishes a feed of revocations as well. Revoke adds one to it,
+// StaleFeed and StopFeed play an issuer that cannot vouch for it.
+//
+//	feed := issuer.Feed()
+//	verifier, err := bearer.New(bearer.Config{Issuer: issuer.URL(), Audience: audience, Revocations: feed})
+//	…
+//	issuer.Revoke(oauth.RevocableKey, "tbk_test", 2)
+//	err = feed.Refresh(t.Context()) // or feed.Run in the background, and a moment
 package bearertest
 
 import (
@@ -48,6 +57,7 @@ type Issuer struct {
 	published []jwk.Key
 	issued    int
 	fetches   int
+	feed      feed
 }
 
 type key struct {
@@ -58,11 +68,12 @@ type key struct {
 // NewIssuer starts an issuer, with an ES256 key, of tokens for an audience.
 func NewIssuer(t testing.TB, audience string) *Issuer {
 	t.Helper()
-	i := &Issuer{t: t, audience: audience}
+	i := &Issuer{t: t, audience: audience, feed: newFeed()}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	i.check(err)
 	i.address = listener.Addr().String()
 	i.Rotate()
+	i.feed.key = i.newKey(jwk.ES256)
 	i.listen(listener)
 	t.Cleanup(i.Stop)
 	return i
@@ -108,7 +119,12 @@ func (i *Issuer) Sign(header map[string]any, payload []byte) string {
 	i.mu.Lock()
 	active := i.active
 	i.mu.Unlock()
-	members := map[string]any{"alg": active.public.Algorithm, "kid": active.public.ID, "typ": oauth.AccessTokenType}
+	return i.sign(active, oauth.AccessTokenType, header, payload)
+}
+
+func (i *Issuer) sign(active key, typ string, header map[string]any, payload []byte) string {
+	i.t.Helper()
+	members := map[string]any{"alg": active.public.Algorithm, "kid": active.public.ID, "typ": typ}
 	maps.Copy(members, header)
 	maps.DeleteFunc(members, func(_ string, value any) bool { return value == nil })
 	head, err := json.Marshal(members)
@@ -129,14 +145,20 @@ func (i *Issuer) Rotate() {
 // jwk.EdDSA.
 func (i *Issuer) RotateTo(algorithm string) {
 	i.t.Helper()
+	active := i.newKey(algorithm)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.active = active
+	i.published = append(i.published, active.public)
+}
+
+func (i *Issuer) newKey(algorithm string) key {
+	i.t.Helper()
 	private, err := generate(algorithm)
 	i.check(err)
 	public, err := jwk.New(private.Public())
 	i.check(err)
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.active = key{private, public}
-	i.published = append(i.published, public)
+	return key{private, public}
 }
 
 func generate(algorithm string) (crypto.Signer, error) {
@@ -175,6 +197,7 @@ func (i *Issuer) Stop() {
 	i.mu.Lock()
 	server := i.server
 	i.server = nil
+	i.feed.wake() // or it waits for those who wait
 	i.mu.Unlock()
 	if server != nil {
 		server.CloseClientConnections()
@@ -211,6 +234,10 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "public, max-age=300")
 	w.Header().Set("Content-Type", "application/json")
 	switch r.URL.Path {
+	case oauth.FeedPath:
+		i.serveFeed(w, r)
+	case oauth.FeedKeysPath:
+		_, _ = w.Write(i.FeedKeys()) // the client is gone if this fails
 	case keysPath:
 		i.mu.Lock()
 		i.fetches++
