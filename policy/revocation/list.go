@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/oauth/bearer"
+	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
 )
 
@@ -52,22 +53,22 @@ const pageSize = 5000
 
 // Load takes in what was added since it was called last.
 func (l *List) Load(ctx context.Context) error {
+	known := l.Position() // first: others may load meanwhile
 	newest, err := Newest(ctx, l.Reader)
 	if err != nil {
 		return err
 	}
-	known := l.Position()
-	if newest.Before(known) {
+	if newest.Epoch < known.Epoch || newest.Sequence < known.Sequence {
 		return fmt.Errorf("%w: it is at %d of epoch %d, and %d of epoch %d was seen: run `tokenbooth restore-check`, then restart every replica",
 			ErrBackwards, newest.Sequence, newest.Epoch, known.Sequence, known.Epoch)
 	}
 	for seq := known.Sequence; seq < newest.Sequence; {
-		entries, err := Since(ctx, l.Reader, seq, pageSize)
+		entries, err := live(ctx, l.Reader, seq, workspace.At(l.now()), pageSize)
 		if err != nil {
 			return err
 		}
-		if len(entries) == 0 { // those that expired long ago are pruned
-			break
+		if len(entries) == 0 {
+			break // the rest has expired
 		}
 		seq = entries[len(entries)-1].Seq
 		l.add(entries)
@@ -104,10 +105,7 @@ func (l *List) deny(e oauth.FeedEntry) {
 		l.denied = map[string]oauth.FeedEntry{}
 	}
 	if before, ok := l.denied[e.Hash]; ok {
-		e.Expiry = max(e.Expiry, before.Expiry)
-		if before.Generation == 0 || before.Generation > e.Generation && e.Generation != 0 {
-			e.Generation = before.Generation
-		}
+		e = strictest(before, e)
 	}
 	l.denied[e.Hash] = e
 }
@@ -136,10 +134,8 @@ func (l *List) prune(now int64) {
 func (l *List) advance(to oauth.Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.position.Before(to) {
-		to = l.position
-	}
-	l.position = to
+	// Another Load may have added more meanwhile, and not noted its epoch yet.
+	l.position = oauth.Position{Epoch: max(l.position.Epoch, to.Epoch), Sequence: max(l.position.Sequence, to.Sequence)}
 	if l.moved != nil {
 		close(l.moved)
 		l.moved = nil

@@ -39,8 +39,10 @@ const (
 	Changed   Cause = "changed"   // it may do less than before, and goes on
 )
 
-// skew is how far the clocks of verifiers may be off; a second more for rounding.
-const skew = time.Minute + time.Second
+// skew is how much longer than its exp a token may be taken for good: verifiers
+// allow for a minute, and the clock of the replica that issued it may be up to two
+// minutes ahead of the one that revokes it; a second more for rounding.
+const skew = 3*time.Minute + time.Second
 
 // Entry denies the tokens of a subject that carry a smaller generation than its.
 type Entry struct {
@@ -54,8 +56,7 @@ type Entry struct {
 	ExpiresAt   workspace.Time  `db:"expires_at" json:"expires_at"` // no token that it concerns is good any more
 }
 
-// Good is until when a token that expires then is taken by somebody whose clock is
-// off.
+// Good is until when somebody whose clock is off may take a token that expires then.
 func Good(expiry time.Time) workspace.Time { return workspace.At(expiry.Add(skew)) }
 
 const columns = `seq, kind, subject_id, generation, workspace_id, cause, at, expires_at`
@@ -108,6 +109,16 @@ func Since(ctx context.Context, q sqlx.ExtContext, seq int64, limit int) ([]Entr
 	return entries, nil
 }
 
+// live is Since of those that have not expired.
+func live(ctx context.Context, q sqlx.ExtContext, seq int64, now workspace.Time, limit int) ([]Entry, error) {
+	entries := []Entry{}
+	err := sqlx.SelectContext(ctx, q, &entries, `SELECT `+columns+` FROM revocations WHERE seq > ? AND expires_at > ? ORDER BY seq LIMIT ?`, seq, now, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read the revocations after %d: %w", seq, err)
+	}
+	return entries, nil
+}
+
 // Find reads one entry; workspace.ErrNotFound: there is none with that number.
 func Find(ctx context.Context, q sqlx.ExtContext, seq int64) (Entry, error) {
 	entries, err := Since(ctx, q, seq-1, 1)
@@ -118,6 +129,25 @@ func Find(ctx context.Context, q sqlx.ExtContext, seq int64) (Entry, error) {
 		return Entry{}, err
 	}
 	return entries[0], nil
+}
+
+// Of reads the entries of one subject, in order.
+func Of(ctx context.Context, q sqlx.ExtContext, kind oauth.Revocable, subject string) ([]Entry, error) {
+	entries := []Entry{}
+	err := sqlx.SelectContext(ctx, q, &entries, `SELECT `+columns+` FROM revocations WHERE subject_id = ? AND kind = ? ORDER BY seq`, subject, kind)
+	if err != nil {
+		return nil, fmt.Errorf("read the revocations of %s %s: %w", kind, subject, err)
+	}
+	return entries, nil
+}
+
+// CountLive counts what of a kind is denied in a workspace now.
+func CountLive(ctx context.Context, q sqlx.ExtContext, in workspace.ID, kind oauth.Revocable, now workspace.Time) (n int64, err error) {
+	err = sqlx.GetContext(ctx, q, &n, `SELECT count(*) FROM revocations WHERE workspace_id = ? AND kind = ? AND expires_at > ?`, in, kind, now)
+	if err != nil {
+		return 0, fmt.Errorf("count the revocations of %s in %s: %w", kind, in, err)
+	}
+	return n, nil
 }
 
 // Newest reads how far the revocations are.
@@ -142,4 +172,22 @@ func NextEpoch(ctx context.Context, tx sqlx.ExtContext, old int64, now workspace
 	}
 	n, err := result.RowsAffected()
 	return n == 1, err
+}
+
+// Retention is for how long a row is kept when it has expired, for those who ask
+// what became of it.
+const Retention = 30 * 24 * time.Hour
+
+// pruneRows is how many rows one call removes at most.
+const pruneRows = 10_000
+
+// Prune removes rows whose retention is over, and returns how many: a bounded
+// number at a time.
+func Prune(ctx context.Context, w sqlx.ExtContext, now time.Time) (int64, error) {
+	result, err := w.ExecContext(ctx, `DELETE FROM revocations WHERE seq IN (SELECT seq FROM revocations WHERE expires_at < ? ORDER BY seq LIMIT ?)`,
+		workspace.At(now.Add(-Retention)), pruneRows)
+	if err != nil {
+		return 0, fmt.Errorf("prune the revocations: %w", err)
+	}
+	return result.RowsAffected()
 }

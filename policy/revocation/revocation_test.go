@@ -91,3 +91,29 @@ func TestAppendMany(t *testing.T) {
 		}
 	})
 }
+
+// What has expired goes when its retention is over, and takes no number with it.
+func TestPrune(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		later := workspace.At(noon.Add(time.Hour))
+		appendTo(t, db, revocation.Entry{Kind: oauth.RevocableKey, SubjectID: "old", At: noon}, revocation.Entry{Kind: oauth.RevocableKey, SubjectID: "newer", At: later})
+		old, err := revocation.Find(t.Context(), db.Reader(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			now  time.Time
+			want int64
+		}{{old.ExpiresAt.Add(revocation.Retention), 0}, {old.ExpiresAt.Add(revocation.Retention + time.Second), 1}} {
+			if n, err := revocation.Prune(t.Context(), db.Writer(), c.now); err != nil || n != c.want {
+				t.Errorf("%d rows are pruned, %v; want %d", n, err, c.want)
+			}
+		}
+		if _, err := revocation.Find(t.Context(), db.Reader(), 1); !errors.Is(err, workspace.ErrNotFound) {
+			t.Errorf("the pruned row: %v", err)
+		}
+		if last := appendTo(t, db, revocation.Entry{Kind: oauth.RevocableKey, SubjectID: "newest", At: later}); last != 3 {
+			t.Errorf("the next number is %d", last)
+		}
+	})
+}
