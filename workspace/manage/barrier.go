@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tokenbooth/tokenbooth/oauth"
+	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
 )
 
@@ -25,9 +27,9 @@ func (c Caller) Denying(d *Denial) Caller {
 	return c
 }
 
-// denial is what the unit denied, once it is committed.
+// denial is what the unit denied, once it is committed, or found denied already.
 func (u *unit) denial() Denial {
-	var d Denial
+	d := u.before
 	for _, e := range u.denied {
 		d.Sequence = max(d.Sequence, e.Seq)
 		if e.ExpiresAt.After(d.DeadBy) {
@@ -35,6 +37,18 @@ func (u *unit) denial() Denial {
 		}
 	}
 	return d
+}
+
+// repeats notes what denied a subject earlier, so that whoever repeats a request gets
+// the same answer. There is nothing when no token was good any more so long ago that
+// the entry is pruned.
+func (u *unit) repeats(ctx context.Context, kind oauth.Revocable, subject string) error {
+	entries, err := revocation.Of(ctx, u.tx, kind, subject)
+	if err == nil && len(entries) > 0 {
+		newest := entries[len(entries)-1]
+		u.before = Denial{Sequence: newest.Seq, DeadBy: newest.ExpiresAt.Time}
+	}
+	return err
 }
 
 // ErrPending is the kind of PendingError.
@@ -61,6 +75,8 @@ func (e *PendingError) Unwrap() error { return e.Cause }
 // speaks for replicas without the database, and is in the journal. Otherwise the
 // error is a *PendingError.
 func (m *Manager) await(ctx context.Context, seq int64) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*m.timing().Lease) // a database may hang
+	defer cancel()
 	if m.Hurry != nil {
 		m.Hurry()
 	}
@@ -75,20 +91,20 @@ func (m *Manager) await(ctx context.Context, seq int64) error {
 	}
 	lapsed, err := change.Await(ctx, m.Database, seq, m.timing())
 	telling.Wait()
-	var until time.Time
+	now, until := time.Now(), time.Time{}
 	for _, l := range lapsed {
-		if end := l.Until(told); end.After(until) {
+		if end := l.Until(told); end.After(until) && end.After(now) {
 			until, err = end, errors.Join(err, fmt.Errorf("replica %s lost its lease and may go on for a while", l.Host), errTell)
 		}
 	}
-	if err == nil && !until.After(m.now()) {
-		err, until = errJournal, time.Time{}
+	if err == nil {
+		err = errJournal
 	}
 	if err == nil {
 		return nil
 	}
-	if end := m.now().Add(2 * m.timing().Lease); end.After(until) {
-		until = end // of those that were still waited for
+	if end := now.Add(2 * m.timing().Lease); end.After(until) {
+		until = end
 	}
 	return &PendingError{Until: until, Cause: err}
 }

@@ -25,6 +25,7 @@ type Caller struct {
 	kind   callerKind
 	id     string
 	key    keys.ID      // the API key that is used; empty: none
+	home   workspace.ID // of that key
 	limit  *oauth.Scope // what the key's token carries; nil: all that the key holds
 	origin Origin
 	once   Once
@@ -55,7 +56,7 @@ func User(id workspace.UserID) Caller { return Caller{kind: userCaller, id: stri
 // within the key's workspace and within what the key holds; all of it is read
 // anew in every transaction.
 func Bearer(key keys.Key, limit *oauth.Scope) Caller {
-	c := Caller{kind: serviceAccountCaller, id: key.OwnerID(), key: key.ID, limit: limit}
+	c := Caller{kind: serviceAccountCaller, id: key.OwnerID(), key: key.ID, home: key.WorkspaceID, limit: limit}
 	if key.UserID != "" {
 		c.kind = userCaller
 	}
@@ -75,6 +76,9 @@ func (c Caller) If(versions ...string) Caller {
 	c.match = versions
 	return c
 }
+
+// Home is the workspace of the key that the caller uses; empty: they use none.
+func (c Caller) Home() workspace.ID { return c.home }
 
 // String names the caller, as in created_by.
 func (c Caller) String() string { return string(c.kind) + ":" + c.id }

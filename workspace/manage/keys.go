@@ -266,8 +266,11 @@ func (m *Manager) EndKey(ctx context.Context, by Caller, in workspace.ID, id key
 
 func (u *unit) revokeKey(ctx context.Context, record *keys.Record, reason string) error {
 	generation, revoked, err := keys.Revoke(ctx, u.tx, record.ID, reason, u.now)
-	if err != nil || !revoked {
+	if err != nil {
 		return err
+	}
+	if !revoked {
+		return u.repeats(ctx, oauth.RevocableKey, string(record.ID))
 	}
 	u.deny(record.WorkspaceID, oauth.RevocableKey, string(record.ID), generation, revocation.Revoked)
 	u.recordKeyEvent("revoke", record, map[string]any{"reason": reason})

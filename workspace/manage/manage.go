@@ -68,7 +68,8 @@ type unit struct {
 	events    []event
 	denied    []revocation.Entry
 	announced []webhook.Event
-	denies    bool // every replica must act by it when do returns, also when an earlier call changed it
+	before    Denial // what denied the same earlier
+	denies    bool   // every replica must act by it when do returns, also when an earlier call changed it
 }
 
 type event struct {

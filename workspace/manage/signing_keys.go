@@ -18,76 +18,94 @@ import (
 // can have it, sign with it, wait until no token needs the one before, remove
 // that. Any replica may take any step, several may try at once, and each step
 // stands in the database before it counts, so that whoever comes next goes on
-// from there.
+// from there. Each slot goes through it on its own: the keys that sign tokens with an
+// algorithm, and those that sign the feed of revocations.
 
-// ErrNeeded means that a signing key cannot go: it signs, or a token that it
+// ErrNeeded means that a signing key cannot go: it signs, or something that it
 // signed may still be good.
 var ErrNeeded = errors.New("the signing key is still needed")
 
 var tending = operation{need: "organization:update"}
 
+// slots are what there has to be an active key for: the algorithms that some
+// audience is configured with, and the feed.
+func (m *Manager) slots() (wanted []signing.Slot) {
+	for _, algorithm := range m.Policy.Audiences.Algorithms() {
+		wanted = append(wanted, signing.TokenSlot(algorithm))
+	}
+	return append(wanted, signing.FeedSlot())
+}
+
 // EnsureSigningKeys makes an active key for each algorithm that some audience is
-// configured with and that has none. Several replicas may call it at once: one
-// key comes of it.
+// configured with, and one for the feed, where there is none. Several replicas may
+// call it at once: one key comes of it.
 func (m *Manager) EnsureSigningKeys(ctx context.Context, by Caller) error {
 	present, err := signing.Published(ctx, m.Database.Reader())
 	if err != nil {
 		return err
 	}
-	for _, algorithm := range m.Policy.Audiences.Algorithms() {
-		if keyIn(present, algorithm, signing.Active) != nil {
-			continue
-		}
-		if err := m.addSigningKey(ctx, by, algorithm, signing.Active); err != nil {
-			return err
-		}
-	}
-	return nil
+	missing := slices.DeleteFunc(m.slots(), func(s signing.Slot) bool { return keyIn(present, s, signing.Active) != nil })
+	return m.addSigningKeys(ctx, by, signing.Active, missing...)
 }
 
-// addSigningKey makes a key unless the algorithm has one in that state.
-func (m *Manager) addSigningKey(ctx context.Context, by Caller, algorithm string, state signing.State) error {
-	key, err := signing.Generate(m.Sealer, algorithm, state, workspace.At(m.now()))
-	if err != nil {
+// addSigningKeys makes a key for each slot that has none in that state.
+func (m *Manager) addSigningKeys(ctx context.Context, by Caller, state signing.State, slots ...signing.Slot) error {
+	made, err := m.generate(state, slots)
+	if err != nil || len(made) == 0 {
 		return err
 	}
 	return m.do(ctx, by, tending, func(ctx context.Context, u *unit) error {
-		made, err := signing.Insert(ctx, u.tx, key)
-		if made {
-			u.recordKey("create", key, nil)
+		for _, key := range made {
+			inserted, err := signing.Insert(ctx, u.tx, key)
+			if err != nil {
+				return err
+			}
+			if inserted {
+				u.recordKey("create", key, nil)
+			}
 		}
-		return err
+		return nil
 	})
 }
 
-// RotateSigningKey begins to replace the active key of an algorithm: its
-// successor is published, and signs as soon as every verifier can have it. When
-// one is pending already, that is the one. It returns the pending key and when it
-// may sign.
-func (m *Manager) RotateSigningKey(ctx context.Context, by Caller, algorithm string) (next signing.Stored, from time.Time, err error) {
+func (m *Manager) generate(state signing.State, slots []signing.Slot) (made []signing.Stored, err error) {
+	for _, slot := range slots {
+		key, err := signing.Generate(m.Sealer, slot, state, workspace.At(m.now()))
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, key)
+	}
+	return made, nil
+}
+
+// RotateSigningKey begins to replace the active key of a slot: its successor is
+// published, and signs as soon as every verifier can have it. When one is pending
+// already, that is the one. It returns the pending key and when it may sign.
+func (m *Manager) RotateSigningKey(ctx context.Context, by Caller, slot signing.Slot) (next signing.Stored, from time.Time, err error) {
 	present, err := signing.Published(ctx, m.Database.Reader())
 	if err != nil {
 		return next, from, err
 	}
-	active := keyIn(present, algorithm, signing.Active)
+	active := keyIn(present, slot, signing.Active)
 	if active == nil {
-		return next, from, fmt.Errorf("%w: no key signs with %s, so there is none to replace", workspace.ErrNotFound, algorithm)
+		return next, from, fmt.Errorf("%w: no key signs with %s, so there is none to replace", workspace.ErrNotFound, slot)
 	}
 	// What is sealed here has to open on every server, or all of them leave readiness.
 	if err := active.Opens(m.Sealer); err != nil {
 		return next, from, fmt.Errorf("the servers have another key-encryption key: %w", err)
 	}
-	if keyIn(present, algorithm, signing.Pending) == nil {
-		if err := m.addSigningKey(ctx, by, algorithm, signing.Pending); err != nil {
+	if keyIn(present, slot, signing.Pending) == nil {
+		if err := m.addSigningKeys(ctx, by, signing.Pending, slot); err != nil {
 			return next, from, err
 		}
 	}
 	if present, err = m.confirmSigningKeys(ctx, by); err != nil {
 		return next, from, err
 	}
-	pending := keyIn(present, algorithm, signing.Pending)
+	pending := keyIn(present, slot, signing.Pending)
 	if pending == nil {
-		return next, from, fmt.Errorf("%w: somebody else changed the signing keys of %s at the same moment: look at them again", workspace.ErrConflict, algorithm)
+		return next, from, fmt.Errorf("%w: somebody else changed the signing keys of %s at the same moment: look at them again", workspace.ErrConflict, slot)
 	}
 	return *pending, pending.PublishedAt.Add(m.Signing.PublishLead), nil
 }
@@ -104,8 +122,8 @@ func (m *Manager) TendSigningKeys(ctx context.Context, by Caller) error {
 		return err
 	}
 	var mistakes []error
-	for _, algorithm := range m.Policy.Audiences.Algorithms() {
-		mistakes = append(mistakes, m.renewSigningKey(ctx, by, present, algorithm))
+	for _, slot := range m.slots() {
+		mistakes = append(mistakes, m.renewSigningKey(ctx, by, present, slot))
 	}
 	now := m.now()
 	for _, key := range present {
@@ -116,15 +134,15 @@ func (m *Manager) TendSigningKeys(ctx context.Context, by Caller) error {
 	return errors.Join(mistakes...)
 }
 
-// renewSigningKey publishes the next key of an algorithm, or makes it sign.
-func (m *Manager) renewSigningKey(ctx context.Context, by Caller, present []signing.Stored, algorithm string) error {
+// renewSigningKey publishes the next key of a slot, or makes it sign.
+func (m *Manager) renewSigningKey(ctx context.Context, by Caller, present []signing.Stored, slot signing.Slot) error {
 	now := m.now()
-	active, pending := keyIn(present, algorithm, signing.Active), keyIn(present, algorithm, signing.Pending)
+	active, pending := keyIn(present, slot, signing.Active), keyIn(present, slot, signing.Pending)
 	switch {
 	case pending != nil && !pending.PublishedAt.Add(m.Signing.PublishLead).After(now):
 		return m.activateSigningKey(ctx, by, active, *pending)
 	case pending == nil && active != nil && !active.ActivatedAt.Add(m.Signing.RotateEvery-m.Signing.PublishLead).After(now):
-		if err := m.addSigningKey(ctx, by, algorithm, signing.Pending); err != nil {
+		if err := m.addSigningKeys(ctx, by, signing.Pending, slot); err != nil {
 			return err
 		}
 		_, err := m.confirmSigningKeys(ctx, by)
@@ -223,10 +241,10 @@ func (u *unit) confirmSigningKey(ctx context.Context, key signing.Stored) (err e
 }
 
 // RetireSigningKey ends a key as early as nobody is harmed: a pending one, which
-// has never signed, at once; a retiring one when no token that it signed can be
-// good any more; an active one only when no audience is configured with its
-// algorithm, and then it goes on to be published for that long. ErrNeeded
-// otherwise. It returns the key as it is then.
+// has never signed, at once; a retiring one when nothing that it signed can be good
+// any more; an active one only when no audience is configured with its algorithm,
+// and then it goes on to be published for that long. ErrNeeded otherwise, and for
+// the one that signs the feed. It returns the key as it is then.
 func (m *Manager) RetireSigningKey(ctx context.Context, by Caller, kid string) (signing.Stored, error) {
 	key, err := m.signingKey(ctx, kid)
 	if err != nil {
@@ -234,8 +252,8 @@ func (m *Manager) RetireSigningKey(ctx context.Context, by Caller, kid string) (
 	}
 	switch key.State {
 	case signing.Active:
-		if slices.Contains(m.Policy.Audiences.Algorithms(), key.Algorithm) {
-			return key, fmt.Errorf("%w: it signs the tokens of audiences with %s: rotate it instead", ErrNeeded, key.Algorithm)
+		if slices.Contains(m.slots(), key.Slot()) {
+			return key, fmt.Errorf("%w: %s: rotate it instead", ErrNeeded, signs(key))
 		}
 		err = m.retireSigningKey(ctx, by, key)
 	case signing.Pending, signing.Retiring:
@@ -245,6 +263,14 @@ func (m *Manager) RetireSigningKey(ctx context.Context, by Caller, kid string) (
 		return key, err
 	}
 	return m.signingKey(ctx, kid)
+}
+
+// signs says what an active key is needed for.
+func signs(key signing.Stored) string {
+	if key.Purpose == signing.Feed {
+		return "it signs the feed of revocations"
+	}
+	return "it signs the tokens of audiences with " + key.Algorithm
 }
 
 func (m *Manager) signingKey(ctx context.Context, kid string) (signing.Stored, error) {
@@ -295,19 +321,22 @@ func (m *Manager) removeSigningKey(ctx context.Context, by Caller, key signing.S
 	case now.NeededUntil.IsZero():
 		return fmt.Errorf("%w: not every replica is known to have stopped signing with it", ErrNeeded)
 	}
-	return fmt.Errorf("%w: tokens that it signed are good until %s", ErrNeeded, now.NeededUntil.Format(time.RFC3339))
+	signed := "tokens"
+	if key.Purpose == signing.Feed {
+		signed = "feeds of revocations"
+	}
+	return fmt.Errorf("%w: %s that it signed are good until %s", ErrNeeded, signed, now.NeededUntil.Format(time.RFC3339))
 }
 
-// ReplaceSigningKeys distrusts every key of the algorithms at once, whatever
-// still needs them, and lets new ones sign. When it returns no replica signs with
-// an old one or publishes it. It returns both.
-func (m *Manager) ReplaceSigningKeys(ctx context.Context, by Caller, algorithms []string) (old, fresh []signing.Stored, err error) {
-	for _, algorithm := range algorithms {
-		key, err := signing.Generate(m.Sealer, algorithm, signing.Active, workspace.At(m.now()))
-		if err != nil {
-			return nil, nil, err
-		}
-		fresh = append(fresh, key)
+// ReplaceSigningKeys distrusts every key of the slots at once, whatever still needs
+// them, and lets new ones sign. When it returns no replica signs with an old one or
+// publishes it. It returns both.
+//
+// Tokens of a key that is distrusted are revoked. A feed cannot say that of the keys
+// that sign feeds: verifiers drop them when they fetch the keys again.
+func (m *Manager) ReplaceSigningKeys(ctx context.Context, by Caller, slots []signing.Slot) (old, fresh []signing.Stored, err error) {
+	if fresh, err = m.generate(signing.Active, slots); err != nil {
+		return nil, nil, err
 	}
 	err = m.do(ctx, by, tending, func(ctx context.Context, u *unit) error {
 		present, err := signing.Published(ctx, u.tx)
@@ -316,13 +345,15 @@ func (m *Manager) ReplaceSigningKeys(ctx context.Context, by Caller, algorithms 
 		}
 		old, u.denies = nil, true
 		for _, key := range present {
-			if !slices.Contains(algorithms, key.Algorithm) {
+			if !slices.Contains(slots, key.Slot()) {
 				continue
 			}
 			if _, err := signing.Distrust(ctx, u.tx, key.ID, u.now); err != nil {
 				return err
 			}
-			u.deny("", oauth.RevocableSigningKey, key.ID, 0, revocation.Revoked)
+			if key.Purpose == signing.Tokens {
+				u.deny("", oauth.RevocableSigningKey, key.ID, 0, revocation.Revoked)
+			}
 			u.recordKey("distrust", key, nil)
 			old = append(old, key)
 		}
@@ -337,10 +368,10 @@ func (m *Manager) ReplaceSigningKeys(ctx context.Context, by Caller, algorithms 
 	return old, fresh, err
 }
 
-// keyIn finds the one key of an algorithm that is pending or active.
-func keyIn(present []signing.Stored, algorithm string, state signing.State) *signing.Stored {
+// keyIn finds the one key of a slot that is pending or active.
+func keyIn(present []signing.Stored, slot signing.Slot, state signing.State) *signing.Stored {
 	for i, key := range present {
-		if key.Algorithm == algorithm && key.State == state {
+		if key.Slot() == slot && key.State == state {
 			return &present[i]
 		}
 	}
@@ -349,7 +380,7 @@ func keyIn(present []signing.Stored, algorithm string, state signing.State) *sig
 
 // recordKey notes a step of a signing key's life.
 func (u *unit) recordKey(step string, key signing.Stored, detail map[string]any) {
-	all := map[string]any{"alg": key.Algorithm}
+	all := map[string]any{"alg": key.Algorithm, "purpose": key.Purpose}
 	for name, value := range detail {
 		all[name] = value
 	}

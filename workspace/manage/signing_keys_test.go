@@ -25,14 +25,22 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
 
-// signingKeys lists the kids of the published keys by state, "alg:state" each.
+// signingKeys lists the kids of the published keys for tokens by state, "alg:state"
+// each.
 func (h *house) signingKeys() map[string]string {
+	h.t.Helper()
+	return h.signingKeysFor(signing.Tokens)
+}
+
+func (h *house) signingKeysFor(purpose signing.Purpose) map[string]string {
 	h.t.Helper()
 	stored, err := signing.Published(h.t.Context(), h.Database.Reader())
 	check(h.t, err)
 	found := map[string]string{}
 	for _, k := range stored {
-		found[k.Algorithm+":"+string(k.State)] = k.ID
+		if k.Purpose == purpose {
+			found[k.Algorithm+":"+string(k.State)] = k.ID
+		}
 	}
 	return found
 }
@@ -100,7 +108,7 @@ func TestSigningKeyIsNotRemovedEarly(t *testing.T) {
 	if state, err := retire(first); !errors.Is(err, manage.ErrNeeded) || state != signing.Active {
 		t.Errorf("the active key: %s, %v; want ErrNeeded", state, err)
 	}
-	_, from, err := h.RotateSigningKey(t.Context(), operator, jwk.ES256)
+	_, from, err := h.RotateSigningKey(t.Context(), operator, signing.TokenSlot(jwk.ES256))
 	check(t, err)
 	if want := h.now.Add(h.Signing.PublishLead); !from.Equal(want) {
 		t.Errorf("it signs from %s, want %s", from, want)
@@ -133,9 +141,9 @@ func TestSigningKeyIsNotRemovedEarly(t *testing.T) {
 func TestPendingSigningKeyCanGo(t *testing.T) {
 	h := newHouse(t, schematest.SQLite(t))
 	h.tend(0)
-	next, _, err := h.RotateSigningKey(t.Context(), operator, jwk.ES256)
+	next, _, err := h.RotateSigningKey(t.Context(), operator, signing.TokenSlot(jwk.ES256))
 	check(t, err)
-	again, _, err := h.RotateSigningKey(t.Context(), operator, jwk.ES256)
+	again, _, err := h.RotateSigningKey(t.Context(), operator, signing.TokenSlot(jwk.ES256))
 	if check(t, err); again.ID != next.ID {
 		t.Errorf("a second rotation makes %s, want the pending %s", again.ID, next.ID)
 	}
@@ -145,7 +153,7 @@ func TestPendingSigningKeyCanGo(t *testing.T) {
 	if found := states(h.tend(0)); found != "active" {
 		t.Errorf("the keys are %s", found)
 	}
-	if _, _, err := h.RotateSigningKey(t.Context(), operator, jwk.RS256); !errors.Is(err, workspace.ErrNotFound) {
+	if _, _, err := h.RotateSigningKey(t.Context(), operator, signing.TokenSlot(jwk.RS256)); !errors.Is(err, workspace.ErrNotFound) {
 		t.Errorf("an algorithm without keys: %v", err)
 	}
 }
@@ -183,12 +191,12 @@ func TestReplaceSigningKeys(t *testing.T) {
 		h := newHouse(t, db)
 		h.Timing = change.Timing{Lease: time.Hour, Renewal: 10 * time.Millisecond} // it acknowledges, or the test hangs
 		before := h.tend(0)
-		_, _, err := h.RotateSigningKey(t.Context(), operator, jwk.ES256)
+		_, _, err := h.RotateSigningKey(t.Context(), operator, signing.TokenSlot(jwk.ES256))
 		check(t, err)
 		ring := &signing.Ring{Reader: db.Reader(), Sealer: h.Sealer, Timing: h.Signing}
 		stop := h.replica(ring, h.Timing, nil)
 		defer stop()
-		old, fresh, err := h.ReplaceSigningKeys(t.Context(), operator, []string{jwk.ES256})
+		old, fresh, err := h.ReplaceSigningKeys(t.Context(), operator, []signing.Slot{signing.TokenSlot(jwk.ES256)})
 		check(t, err)
 		if len(old) != 2 || len(fresh) != 1 || !slices.ContainsFunc(old, func(k signing.Stored) bool { return k.ID == before["ES256:active"] }) {
 			t.Fatalf("distrusted %d, made %d", len(old), len(fresh))
@@ -238,11 +246,11 @@ func TestRotationWaitsForAReplicaThatCannotOpenTheKey(t *testing.T) {
 		// Nobody rotates on a machine where another key-encryption key is configured.
 		other := *h.Manager
 		other.Sealer = otherSealer(t)
-		if _, _, err := other.RotateSigningKey(t.Context(), operator, jwk.ES256); !errors.Is(err, signing.ErrSealed) {
+		if _, _, err := other.RotateSigningKey(t.Context(), operator, signing.TokenSlot(jwk.ES256)); !errors.Is(err, signing.ErrSealed) {
 			t.Errorf("rotating with another key-encryption key: %v, want ErrSealed", err)
 		}
 		next := h.insertSigningKey(other.Sealer)
-		_, _, err := h.RotateSigningKey(t.Context(), operator, jwk.ES256) // which confirms the one that is there
+		_, _, err := h.RotateSigningKey(t.Context(), operator, signing.TokenSlot(jwk.ES256)) // which confirms the one that is there
 		check(t, err)
 		h.now = h.now.Add(h.Signing.PublishLead)
 		err = h.TendSigningKeys(t.Context(), operator)
@@ -262,7 +270,7 @@ func TestRotationWaitsForAReplicaThatCannotOpenTheKey(t *testing.T) {
 		stop()
 		_, err = h.RetireSigningKey(t.Context(), operator, next.ID)
 		check(t, err)
-		_, _, err = h.RotateSigningKey(t.Context(), operator, jwk.ES256)
+		_, _, err = h.RotateSigningKey(t.Context(), operator, signing.TokenSlot(jwk.ES256))
 		check(t, err)
 		if found := states(h.tend(h.Signing.PublishLead)); found != "active retiring" {
 			t.Errorf("at the end the keys are %s", found)
@@ -273,7 +281,7 @@ func TestRotationWaitsForAReplicaThatCannotOpenTheKey(t *testing.T) {
 // insertSigningKey puts a pending key into the database that somebody else sealed.
 func (h *house) insertSigningKey(sealer *signing.Sealer) signing.Stored {
 	h.t.Helper()
-	key, err := signing.Generate(sealer, jwk.ES256, signing.Pending, workspace.At(h.now))
+	key, err := signing.Generate(sealer, signing.TokenSlot(jwk.ES256), signing.Pending, workspace.At(h.now))
 	check(h.t, err)
 	check(h.t, h.Database.InTx(h.t.Context(), func(ctx context.Context, tx sqlx.ExtContext) error {
 		seq, err := change.Lock(ctx, tx)
@@ -316,7 +324,7 @@ func TestPublicationIsConfirmedByEveryReplica(t *testing.T) {
 	slow.Timing = timing
 	done := make(chan error)
 	go func() {
-		_, _, err := slow.RotateSigningKey(t.Context(), operator, jwk.ES256)
+		_, _, err := slow.RotateSigningKey(t.Context(), operator, signing.TokenSlot(jwk.ES256))
 		done <- err
 	}()
 	<-stuck
@@ -370,7 +378,7 @@ func (h *house) counts() map[string]int {
 	found := map[string]int{}
 	for _, k := range stored {
 		if k.State != signing.Retiring {
-			found[fmt.Sprintf("%s %s", k.Algorithm, k.State)]++
+			found[fmt.Sprintf("%s %s", k.Slot(), k.State)]++
 		}
 	}
 	return found

@@ -124,8 +124,11 @@ func useCases(key manage.Issued) []useCase {
 		}},
 		{"signing_key.create", false, func(ctx context.Context, h *house) (string, string, error) {
 			err := h.EnsureSigningKeys(ctx, operator)
-			if published, _ := signing.Published(context.WithoutCancel(ctx), h.Database.Reader()); len(published) == 1 {
-				return audit.Instance, signing.Subject(published[0].ID), err
+			published, _ := signing.Published(context.WithoutCancel(ctx), h.Database.Reader())
+			for _, key := range published {
+				if key.Slot() == signing.FeedSlot() { // the last that is made
+					return audit.Instance, signing.Subject(key.ID), err
+				}
 			}
 			return "", "", err
 		}},
