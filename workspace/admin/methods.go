@@ -139,9 +139,10 @@ func (c *Client) EndSecret(ctx context.Context, ws, id, secret string) error {
 	return c.remove(ctx, path("workspaces", ws, "keys", id, "secrets", secret), nil)
 }
 
-// RevokeKey ends a key for good.
-func (c *Client) RevokeKey(ctx context.Context, ws, id string, r Revocation) (Key, error) {
-	return send[Key](ctx, c, http.MethodPost, path("workspaces", ws, "keys", id, "revoke"), r, nil)
+// RevokeKey ends a key for good. Revoking it again changes nothing, and answers with
+// the same sequence.
+func (c *Client) RevokeKey(ctx context.Context, ws, id string, r Revocation) (RevokedKey, error) {
+	return send[RevokedKey](ctx, c, http.MethodPost, path("workspaces", ws, "keys", id, "revoke"), r, nil)
 }
 
 // DeleteKey revokes a key and takes it out of the lists.

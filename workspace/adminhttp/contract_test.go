@@ -216,6 +216,7 @@ func TestContractFindsFaults(t *testing.T) {
 		key     = keyHead + `"scopes":null,` + keyTail
 		keyPath = one + "/keys/tbk_06ehm7d3y6r2k8s4v0p9x5t1zc"
 	)
+	revoked := strings.TrimSuffix(key, "}") + `,"sequence":7,"dead_by":"2026-03-02T10:31:01Z","exchange_effective_by":null}`
 	replaced := func(text, old, with string) string {
 		if !strings.Contains(text, old) {
 			t.Fatalf("%s has no %s", text, old)
@@ -242,7 +243,9 @@ func TestContractFindsFaults(t *testing.T) {
 		"an error":                  {"GET", one, "", 404, wrong, problem, ""},
 		"a wrong method":            {"PUT", one, "", 405, wrong + "\nAllow: GET, PATCH, DELETE", replaced(replaced(problem, `"status":404`, `"status":405`), `"code":"not_found"`, `"code":"method_not_allowed"`), ""},
 		"a change":                  {"PATCH", keyPath, `{"scopes":null,"expires_at":null,"name":"ci"}`, 200, object, key, ""},
-		"nothing to rotate by":      {"POST", keyPath + "/revoke", ``, 200, object, key, ""},
+		"nothing to rotate by":      {"POST", keyPath + "/revoke", ``, 200, object, revoked, ""},
+		"a wrong number of one":     {"POST", keyPath + "/revoke", ``, 200, "Revocation-Sequence: none\n" + object, revoked, "Revocation-Sequence"},
+		"a revocation still open":   {"POST", keyPath + "/revoke", ``, 202, "Revocation-Effective-By: 2026-03-02T09:31:01Z\n" + object, replaced(revoked, `"exchange_effective_by":null`, `"exchange_effective_by":"2026-03-02T09:31:01Z"`), ""},
 		"a literal path":            {"GET", "/api/v1/users/me", "", 404, wrong, problem, "the status is not described"},
 		"an unknown path":           {"GET", one + "/teams", "", 200, object, good, "the path is not described"},
 		"a slash at the end":        {"GET", one + "/", "", 200, object, good, "the path is not described"},

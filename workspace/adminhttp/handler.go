@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/labstack/echo/v4"
 
@@ -25,7 +26,7 @@ const (
 // realm is where our credentials are good (RFC 9110 §11.5).
 const realm = "tokenbooth"
 
-// Handler answers the management API. All fields are required.
+// Handler answers the management API. All fields are required, but Draining.
 type Handler struct {
 	Issuer   string // an URL without a trailing slash; it may have a path
 	Manager  *manage.Manager
@@ -35,6 +36,11 @@ type Handler struct {
 
 	// Note attaches facts about a request to its log line.
 	Note func(echo.Context, ...slog.Attr)
+	// Draining reports whether requests that wait have to be answered now, since the
+	// server shuts down; nil: never.
+	Draining func() bool
+
+	waiting atomic.Int32 // requests that wait for verifiers
 }
 
 // operation answers one method of one route. What it returns is written when
@@ -120,6 +126,7 @@ func (h *Handler) serve(c echo.Context, r route) error {
 		h.Log.WarnContext(c.Request().Context(), "a change is not confirmed by every replica", "error", err)
 		a.status = http.StatusAccepted
 	}
+	tellDenial(c.Response().Header(), request.denial, err)
 	return h.write(c, a)
 }
 

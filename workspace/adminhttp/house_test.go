@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,7 @@ type house struct {
 	exchanges *audit.Writer
 	contract  *contract
 	log       logBook
+	draining  atomic.Bool
 
 	mu      sync.Mutex
 	now     time.Time
@@ -114,7 +116,7 @@ func newHouse(tb testing.TB, db *schema.DB) *house {
 		}
 		return bearer.Key{ID: kid, Algorithm: algorithm, Public: public}, nil
 	})}))
-	handler := &adminhttp.Handler{Issuer: issuer, Manager: h.Manager, Grant: authenticator, Verifier: verifier, Log: log, Note: func(echo.Context, ...slog.Attr) {}}
+	handler := &adminhttp.Handler{Issuer: issuer, Manager: h.Manager, Grant: authenticator, Verifier: verifier, Log: log, Note: func(echo.Context, ...slog.Attr) {}, Draining: h.draining.Load}
 	h.echo.IPExtractor = echo.ExtractIPDirect()
 	h.echo.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {

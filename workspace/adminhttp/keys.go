@@ -391,7 +391,12 @@ func revokeKey(r *request) (answer, error) {
 	if err := r.decode(&n); err != nil {
 		return answer{}, err
 	}
-	return r.showingKey(r.h.Manager.EndKey(r.ctx(), r.by, r.ws, r.keyID(), n.Reason))
+	k, err := r.h.Manager.EndKey(r.ctx(), r.by, r.ws, r.keyID(), n.Reason)
+	wire := admin.RevokedKey{Key: r.wireKey(k), EffectiveBy: effectiveBy(err)}
+	if r.denial.Sequence > 0 {
+		wire.Sequence, wire.DeadBy = &r.denial.Sequence, &r.denial.DeadBy
+	}
+	return answer{body: wire, version: manage.Version(k.UpdatedAt)}, err
 }
 
 func endSecret(r *request) (answer, error) {

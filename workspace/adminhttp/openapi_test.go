@@ -347,6 +347,8 @@ func TestOpenAPISchemasAreTheWireTypes(t *testing.T) {
 		"Membership": admin.Membership{}, "AuditEvent": admin.AuditEvent{}, "Usage": admin.Usage{}, "UsageRow": admin.UsageRow{},
 		"Policy": admin.Policy{}, "PolicyBounds": admin.PolicyBounds{}, "PolicyImpact": admin.PolicyImpact{}, "PolicyFinding": admin.PolicyFinding{},
 		"TouchedKey": admin.TouchedKey{}, "Quota": admin.Quota{}, "QuotaUsage": admin.QuotaUsage{}, "QuotaImpact": admin.QuotaImpact{}, "QuotaFinding": admin.QuotaFinding{},
+		"RevokedKey": admin.RevokedKey{}, "Verifier": admin.Verifier{}, "ReportedVerifier": admin.ReportedVerifier{}, "Receipt": admin.Receipt{},
+		"ReceiptTally": admin.ReceiptTally{}, "VerifierReceipt": admin.VerifierReceipt{}, "VerifierPage": admin.List[admin.Verifier]{}, "Position": admin.Position{},
 		"WorkspacePage": admin.List[admin.Workspace]{}, "MemberPage": admin.List[admin.Member]{}, "KeyPage": admin.List[admin.Key]{},
 		"ServiceAccountPage": admin.List[admin.ServiceAccount]{}, "UserPage": admin.List[admin.User]{}, "AuditEventPage": admin.List[admin.AuditEvent]{},
 		"TokenResponse": oauth.TokenResponse{}, "ServerMetadata": oauth.Metadata{}, "JWKSet": jwk.Set{}, "JWK": jwk.Key{},

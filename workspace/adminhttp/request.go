@@ -34,6 +34,8 @@ type request struct {
 	ws    workspace.ID // that the path names; empty: it names none
 	query query
 	raw   []byte // the body
+
+	denial manage.Denial // what the operation denied
 }
 
 // newRequest recognises the caller, reads the query and the body, and finds the
@@ -55,7 +57,7 @@ func (h *Handler) newRequest(c echo.Context, r route) (*request, error) {
 	if by, err = conditions(by, r, c.Request(), request.raw); err != nil {
 		return nil, err
 	}
-	request.by = by
+	request.by = by.Denying(&request.denial)
 	return request, request.findWorkspace()
 }
 

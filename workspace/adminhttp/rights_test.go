@@ -60,6 +60,8 @@ func bodies(method, path string) any {
 		return object{"name": "x"}
 	case strings.HasSuffix(path, "/policy"), strings.HasSuffix(path, "/policy/preview"):
 		return object{"max_lifetime_days": 90}
+	case method == post && strings.HasPrefix(path, "/verifiers/"):
+		return object{"epoch": 1, "sequence": 0}
 	case strings.HasSuffix(path, "/quota"), strings.HasSuffix(path, "/quota/preview"):
 		return object{"max_keys": 100}
 	case method != post:

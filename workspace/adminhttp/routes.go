@@ -31,6 +31,7 @@ var (
 	keyParams       = append([]string{"service_account", "user_id"}, ownedKeyParams...)
 	personalParams  = append([]string{"workspace"}, paged...)
 	auditParams     = append([]string{"service_account", "client_id", "actor", "subject", "action", "since", "until"}, paged...)
+	verifierParams  = append([]string{"workspace"}, paged...)
 	usageParams     = []string{"client_id", "since", "until", "bucket"}
 )
 
@@ -89,6 +90,11 @@ func (h *Handler) routes() []route {
 		{method: get, path: ws + "/audit-events", run: listAuditEvents, params: auditParams},
 		{method: get, path: ws + "/usage", run: showUsage, params: usageParams},
 		{method: get, path: "/audit-events", run: listAuditEvents, params: auditParams},
+
+		{method: get, path: "/verifiers", run: listVerifiers, params: verifierParams},
+		{method: post, path: "/verifiers/:name", run: reportVerifier, body: required},
+		{method: remove, path: "/verifiers/:name", run: removeVerifier},
+		{method: get, path: "/revocations/:sequence", run: showRevocation, params: []string{"wait"}},
 
 		{method: get, path: "/users", run: listUsers, params: userParams},
 		{method: post, path: "/users", run: createUser, body: required, once: true},
