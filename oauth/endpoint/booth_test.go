@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/policy/quota"
+	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/audit"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
@@ -60,8 +62,10 @@ type booth struct {
 	format    *keys.Format
 	manager   *manage.Manager
 	ring      *signing.Ring
+	feedRing  *signing.Ring
 	directory *keys.Directory
 	rulebook  *policy.Rulebook
+	usage     *keys.UsageWriter
 	log       logBook
 	workspace workspace.Workspace
 	active    manage.Issued // a key of an editor
@@ -116,12 +120,14 @@ func (b *booth) start(o options, timing change.Timing) {
 	ctx := b.Context()
 	log := slog.New(slog.NewJSONHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: b.manager.Sealer, Timing: signing.DefaultTiming, Lease: o.lease}
-	b.check(b.ring.Load(ctx))
+	b.feedRing = &signing.Ring{Purpose: signing.Feed, Reader: b.db.Reader(), Sealer: b.manager.Sealer, Timing: signing.DefaultTiming, Lease: o.lease}
+	b.check(errors.Join(b.ring.Load(ctx), b.feedRing.Load(ctx)))
 	follower := &change.Follower{Database: b.db, Timing: timing, Log: log}
 	b.directory = must(keys.NewDirectory(b.db.Reader(), follower.May, 1000))
 	limits := quota.NewBook(b.db.Reader(), follower.May, log)
 	b.rulebook = policy.NewRulebook(b.db.Reader(), follower.May, log)
-	follower.OnChange = []func(context.Context, change.Batch) error{b.directory.Forget, limits.Follow, b.rulebook.Follow}
+	denied := &revocation.List{Issuer: b.issuer, Reader: b.db.Reader(), Held: follower.Held, Now: o.now}
+	follower.OnChange = []func(context.Context, change.Batch) error{b.directory.Forget, limits.Follow, b.rulebook.Follow, denied.Follow}
 	b.check(follower.Start(ctx))
 	if !o.idle {
 		running, stop := context.WithCancel(context.Background())
@@ -132,9 +138,10 @@ func (b *booth) start(o options, timing change.Timing) {
 	if o.failures == (quota.Rate{}) {
 		o.failures = quota.Rate{Burst: 1 << 30, Interval: time.Nanosecond}
 	}
+	b.usage = keys.NewUsageWriter(b.db.Writer(), time.Second, log)
 	a := &grant.Authenticator{
 		Format: b.format, Peppers: b.manager.Peppers, Directory: b.directory,
-		Usage:    keys.NewUsageWriter(b.db.Writer(), time.Second, log),
+		Usage:    b.usage,
 		Failures: quota.NewFailures(o.failures, quota.Rate{Burst: 1 << 30, Interval: time.Nanosecond}), Now: o.now,
 		Uses: b.db.Writer(), Rules: b.rulebook,
 		Quota:     quota.NewLimiter(quota.Options{Limits: limits.Limits, Source: quota.NewMemory(o.now), Now: o.now, Log: log}),
@@ -164,7 +171,8 @@ func (b *booth) start(o options, timing change.Timing) {
 	handler := &endpoint.Handler{
 		Issuer: b.issuer, Policy: b.manager.Policy, Ring: b.ring, JSON: !o.formOnly, Log: log,
 		Grant:     grant.NewIssuer(b.issuer, a, b.manager.Policy, b.ring),
-		Verifiers: verifiers,
+		Verifiers: verifiers, Keys: bearer.KeySetFunc(trusts), Manager: b.manager, Revocations: denied,
+		Feed: &revocation.Publisher{List: denied, Keys: b.feedRing, Now: o.now}, FeedRing: b.feedRing,
 		Note: func(c echo.Context, attrs ...slog.Attr) {
 			log.LogAttrs(c.Request().Context(), slog.LevelInfo, "note", attrs...)
 		},

@@ -1,5 +1,5 @@
 // Package endpoint owns the public HTTP of the OAuth side: the token endpoint,
-// server metadata, the JWKS and whoami.
+// revocation, introspection, server metadata, the JWKS and whoami.
 //
 // It reads requests strictly, calls oauth/grant and writes exactly what the RFCs
 // ask for. Each error is mapped to the wire once, in errors.go. What answers

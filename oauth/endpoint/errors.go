@@ -9,6 +9,9 @@ import (
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
 )
 
+// basicChallenge is for clients that did not authenticate (RFC 7617 §2, §2.1).
+const basicChallenge = `Basic realm="` + realm + `", charset="UTF-8"`
+
 // refuse writes an error of the token endpoint. Every 401 carries a challenge
 // (RFC 6749 §5.2, RFC 9110 §15.5.2).
 func (h *Handler) refuse(c echo.Context, err error) error {
@@ -23,7 +26,7 @@ func (h *Handler) refuse(c echo.Context, err error) error {
 	h.Note(c, slog.String("outcome", outcome), slog.String("error", string(wire.Code)))
 	header := c.Response().Header()
 	if wire.Status == http.StatusUnauthorized {
-		header.Set(echo.HeaderWWWAuthenticate, `Basic realm="tokenbooth", charset="UTF-8"`)
+		header.Set(echo.HeaderWWWAuthenticate, basicChallenge)
 	}
 	wire.SetLimits(header)
 	return writeJSON(c, wire.Status, wire)

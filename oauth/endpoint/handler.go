@@ -10,41 +10,64 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/oauth/bearer"
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
 	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/policy/revocation"
+	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
 
 // Paths below the issuer.
 const (
-	LoginPath  = "/api/login"
-	JWKSPath   = "/.well-known/jwks.json"
-	WhoamiPath = "/api/v1/whoami"
+	LoginPath      = "/api/login"
+	RevokePath     = "/api/revoke"
+	IntrospectPath = "/api/introspect"
+	JWKSPath       = "/.well-known/jwks.json"
+	WhoamiPath     = "/api/v1/whoami"
 
 	openIDPath = "/.well-known/openid-configuration"
 	serverPath = "/.well-known/oauth-authorization-server" // before the issuer's path: RFC 8414 §3.1
 )
 
-// Handler answers the OAuth endpoints. All fields are required.
+// Handler answers the OAuth endpoints. All fields are required, but Closing and
+// MaxWaiting.
 type Handler struct {
 	Issuer    string // an URL without a trailing slash; it may have a path
 	Grant     *grant.Issuer
 	Policy    *policy.Policy
 	Ring      *signing.Ring
-	Verifiers map[string]*bearer.Verifier // of each audience's tokens, by their typ
-	JSON      bool                        // accept JSON bodies at the token endpoint
-	Log       *slog.Logger
+	Manager   *manage.Manager
+	Verifiers map[string]*bearer.Verifier // of each audience's tokens, by their typ; without Revocations
+	Keys      bearer.KeySet               // those that we publish
+	// Revocations are what is denied now. A token that is denied already can still be
+	// revoked, so they are asked apart.
+	Revocations bearer.Revocations
+	Feed        *revocation.Publisher
+	FeedRing    *signing.Ring // of the keys that sign the feed
+	JSON        bool          // accept JSON bodies at the token endpoint
+	Log         *slog.Logger
 
 	// Note attaches facts about a request to its log line.
 	Note func(echo.Context, ...slog.Attr)
 	// Count counts exchanges by their outcome.
 	Count func(outcome string)
+
+	// Closing is closed when the server is about to end: nobody waits for news of
+	// revocations any more. Nil: never.
+	Closing <-chan struct{}
+	// MaxWaiting is how many requests may wait for them at once; 0: 10 000.
+	MaxWaiting int
+	waiting    atomic.Int64
+
+	revoking *semaphore.Weighted
 }
 
 // Mount adds the routes, below the issuer's path.
@@ -54,8 +77,13 @@ func (h *Handler) Mount(e *echo.Echo) error {
 		return fmt.Errorf("issuer: %w", err)
 	}
 	base := strings.TrimSuffix(issuer.Path, "/")
+	h.revoking = semaphore.NewWeighted(maxRevoking)
 	all(e, base+LoginPath, h.only(h.token, http.MethodPost))
+	all(e, base+RevokePath, h.only(h.revoke, http.MethodPost))
+	all(e, base+IntrospectPath, h.only(h.introspect, http.MethodPost))
 	all(e, base+JWKSPath, h.only(h.jwks, http.MethodGet, http.MethodHead))
+	all(e, base+oauth.FeedPath, h.only(h.feed, http.MethodGet, http.MethodHead))
+	all(e, base+oauth.FeedKeysPath, h.only(h.feedKeys, http.MethodGet, http.MethodHead))
 	all(e, base+openIDPath, h.only(h.metadata, http.MethodGet, http.MethodHead))
 	all(e, serverPath+base, h.only(h.metadata, http.MethodGet, http.MethodHead))
 	all(e, base+WhoamiPath, h.only(h.whoami, http.MethodGet, http.MethodHead))
@@ -128,9 +156,17 @@ func writePublic(c echo.Context, contentType string, maxAge time.Duration, docum
 
 func writePublicBody(c echo.Context, contentType string, maxAge time.Duration, body []byte) error {
 	sum := sha256.Sum256(body)
-	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return writeTagged(c, contentType, public(maxAge), `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`, body)
+}
+
+func public(maxAge time.Duration) string {
+	return fmt.Sprintf("public, max-age=%d", int64(maxAge/time.Second))
+}
+
+// writeTagged writes what anyone may read, or that it is what the client has.
+func writeTagged(c echo.Context, contentType, cacheControl, tag string, body []byte) error {
 	header := c.Response().Header()
-	header.Set(echo.HeaderCacheControl, fmt.Sprintf("public, max-age=%d", int64(maxAge/time.Second)))
+	header.Set(echo.HeaderCacheControl, cacheControl)
 	header.Set(echo.HeaderAccessControlAllowOrigin, "*")
 	header.Set("ETag", tag)
 	if matches(c.Request().Header.Get("If-None-Match"), tag) {

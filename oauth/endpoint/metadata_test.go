@@ -34,13 +34,20 @@ func TestMetadata(t *testing.T) {
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
 		"response_types_supported":              []string{},
 		"id_token_signing_alg_values_supported": []string{"ES256"},
+
+		"revocation_endpoint":                           issuer + "/api/revoke",
+		"revocation_endpoint_auth_methods_supported":    []string{"client_secret_post", "client_secret_basic"},
+		"introspection_endpoint":                        issuer + "/api/introspect",
+		"introspection_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
+		"tokenbooth_revocation_feed":                    issuer + "/.well-known/revocations",
+		"tokenbooth_revocation_feed_keys":               issuer + "/.well-known/revocations/keys",
 	} {
 		if !equalJSON(members[name], want) {
 			t.Errorf("%s is %v, want %v", name, members[name], want)
 		}
 	}
 	for name := range members {
-		for _, absent := range []string{"authorization_endpoint", "registration", "revocation", "introspection", "dpop", "tls", "token_endpoint_auth_signing"} {
+		for _, absent := range []string{"authorization_endpoint", "registration", "dpop", "tls", "token_endpoint_auth_signing"} {
 			if strings.Contains(name, absent) {
 				t.Errorf("the metadata offers %s", name)
 			}

@@ -103,8 +103,10 @@ func (f *fleet) start(ctx context.Context, db change.Database) *replica {
 	log := slog.New(slog.DiscardHandler)
 	r := &replica{Echo: echo.New(), follower: &change.Follower{Database: db, Timing: fleetLeases, Log: log, Host: fmt.Sprint(len(f.replicas))}}
 	ring := &signing.Ring{Reader: f.db.Reader(), Sealer: f.manager.Sealer, Timing: shortLife, Lease: r.follower}
+	feedRing := &signing.Ring{Purpose: signing.Feed, Reader: f.db.Reader(), Sealer: f.manager.Sealer, Timing: shortLife, Lease: r.follower}
 	directory := must(keys.NewDirectory(f.db.Reader(), r.follower.May, 100))
-	r.follower.Holds, r.follower.OnChange = ring.Holds, []func(context.Context, change.Batch) error{directory.Forget, ring.Follow}
+	r.follower.Holds = func() string { return ring.Holds() + " " + feedRing.Holds() }
+	r.follower.OnChange = []func(context.Context, change.Batch) error{directory.Forget, ring.Follow, feedRing.Follow}
 	r.issuer = grant.NewIssuer(issuer, &grant.Authenticator{
 		Format: f.manager.Format, Peppers: f.manager.Peppers, Directory: directory,
 		Usage: keys.NewUsageWriter(f.db.Writer(), time.Hour, log), Failures: quota.NewFailures(quota.PerMinute(1, 1), quota.PerMinute(1, 1)),
@@ -324,14 +326,17 @@ func TestRotationsBreakNothing(t *testing.T) {
 			})
 		}
 		f.every(ctx, 10*time.Second, func() { f.removeEarly(ctx) })
-		for f.count(`SELECT count(*) FROM signing_keys WHERE state = 'removed'`) < rotations && !t.Failed() {
+		for f.rotations() < rotations && !t.Failed() {
 			time.Sleep(10 * time.Second) //nolint:forbidigo // in a bubble
 		}
 		end()
 		f.stop()
 		f.running.Wait()
 		t.Logf("%d rotations: %d tokens, %d verifications, %d of them without a lease, %d removals refused",
-			f.count(`SELECT count(*) FROM signing_keys WHERE state = 'removed'`), f.issued.Load(), f.verified.Load(), f.alone.Load(), f.kept.Load())
+			f.rotations(), f.issued.Load(), f.verified.Load(), f.alone.Load(), f.kept.Load())
+		if n := f.count(`SELECT count(*) FROM signing_keys WHERE state = 'removed' AND purpose = 'feed'`); n < rotations/3 || n > rotations*2/3 {
+			t.Errorf("%d keys of the feed came and went, of %d", n, rotations)
+		}
 		if f.issued.Load() < rotations || f.alone.Load() == 0 || f.kept.Load() == 0 {
 			t.Error("too little happened: no tokens, no replica that fell behind, or nobody who removed too early")
 		}
@@ -341,6 +346,11 @@ func TestRotationsBreakNothing(t *testing.T) {
 			t.Errorf("%d steps came too early", early)
 		}
 	})
+}
+
+// rotations is how many keys came and went, those of tokens and of the feed.
+func (f *fleet) rotations() int {
+	return f.count(`SELECT count(*) FROM signing_keys WHERE state = 'removed'`)
 }
 
 func (f *fleet) count(query string, args ...any) (n int) {
@@ -356,13 +366,13 @@ func (f *fleet) count(query string, args ...any) (n int) {
 func TestKeysOfEveryStateArePublished(t *testing.T) {
 	b := newBooth(t, options{})
 	old := b.token(b.active)
-	next, _, err := b.manager.RotateSigningKey(t.Context(), operator, "ES256")
+	next, _, err := b.manager.RotateSigningKey(t.Context(), operator, signing.TokenSlot(jwk.ES256))
 	b.check(err)
 	b.check(b.ring.Load(t.Context()))
 	if kids := b.kids(); len(kids) != 2 || part(t, strings.Split(b.token(b.active), ".")[0])["kid"] == next.ID {
 		t.Errorf("published are %v; the next one, %s, must not sign yet", kids, next.ID)
 	}
-	_, fresh, err := b.manager.ReplaceSigningKeys(t.Context(), operator, []string{"ES256"})
+	_, fresh, err := b.manager.ReplaceSigningKeys(t.Context(), operator, []signing.Slot{signing.TokenSlot(jwk.ES256)})
 	b.check(err)
 	b.check(b.ring.Load(t.Context()))
 	if kids := b.kids(); len(kids) != 1 || kids[0] != fresh[0].ID {

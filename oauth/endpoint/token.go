@@ -13,17 +13,21 @@ import (
 
 // token is the token endpoint (RFC 6749 §3.2, §4.4). It never redirects.
 func (h *Handler) token(c echo.Context) error {
-	header := c.Response().Header()
-	header.Set(echo.HeaderCacheControl, "no-store")
-	header.Set("Pragma", "no-cache")
+	noStore(c)
 	token, err := h.exchange(c)
 	h.Count(grant.Outcome(err))
 	if err != nil {
 		return h.refuse(c, err)
 	}
-	oauth.SetRateLimit(header, token.Client.Quota.Policy(), token.Client.Quota.State())
+	oauth.SetRateLimit(c.Response().Header(), token.Client.Quota.Policy(), token.Client.Quota.State())
 	h.Note(c, slog.String("client_id", string(token.Client.ID)), slog.String("workspace_id", string(token.Client.WorkspaceID)))
 	return writeJSON(c, http.StatusOK, tokenResponse(token))
+}
+
+// noStore keeps an answer out of every cache (RFC 6749 §5.1, RFC 9111 §5.4).
+func noStore(c echo.Context) {
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	c.Response().Header().Set("Pragma", "no-cache")
 }
 
 func (h *Handler) exchange(c echo.Context) (*grant.Token, error) {

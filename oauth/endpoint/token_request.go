@@ -30,7 +30,7 @@ var repeatable = map[string]bool{"resource": true, "audience": true}
 // wrong place.
 func (h *Handler) readTokenRequest(c echo.Context) (grant.Request, error) {
 	r := c.Request()
-	parameters, err := h.readParameters(c)
+	parameters, err := h.readParameters(c, h.JSON)
 	if err != nil {
 		return grant.Request{}, err
 	}
@@ -48,8 +48,8 @@ func (h *Handler) readTokenRequest(c echo.Context) (grant.Request, error) {
 	return grant.Request{Credentials: credentials, Origin: origin(c), Request: asked}, nil
 }
 
-// readParameters reads the body, whichever of the accepted forms it has.
-func (h *Handler) readParameters(c echo.Context) (parameters, error) {
+// readParameters reads the body: a form, or if it may be that, JSON.
+func (h *Handler) readParameters(c echo.Context, orJSON bool) (parameters, error) {
 	r := c.Request()
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
 		if strings.Contains(r.URL.RawQuery, "secret") {
@@ -78,9 +78,9 @@ func (h *Handler) readParameters(c echo.Context) (parameters, error) {
 	switch {
 	case mediaType == echo.MIMEApplicationForm:
 		return parseForm(string(body))
-	case mediaType == echo.MIMEApplicationJSON && h.JSON:
+	case mediaType == echo.MIMEApplicationJSON && orJSON:
 		return parseJSON(body)
-	case h.JSON:
+	case orJSON:
 		return nil, oauth.Errorf(oauth.InvalidRequest, "Send the parameters as Content-Type application/x-www-form-urlencoded, or as application/json.")
 	}
 	return nil, oauth.Errorf(oauth.InvalidRequest, "Send the parameters as Content-Type application/x-www-form-urlencoded.")

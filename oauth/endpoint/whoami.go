@@ -51,11 +51,11 @@ func (h *Handler) whoami(c echo.Context) error {
 // tokenIdentity verifies a token, and that what is known of its key, owner and
 // workspace now does not deny it.
 func (h *Handler) tokenIdentity(ctx context.Context, token string) (identity, error) {
-	claims, err := h.verifier(token).Verify(ctx, token)
+	claims, err := h.verify(ctx, token)
 	if err != nil {
 		return identity{}, err
 	}
-	if _, err := h.Grant.Standing(ctx, claims); err != nil {
+	if _, err := h.standing(ctx, token, claims); err != nil {
 		return identity{}, err
 	}
 	expiry := time.Unix(claims.Expiry, 0).UTC()
@@ -68,16 +68,24 @@ func (h *Handler) tokenIdentity(ctx context.Context, token string) (identity, er
 // verifier is the one for the typ that a token claims to have. Whether it has the
 // right one is for the verifier to say.
 func (h *Handler) verifier(token string) *bearer.Verifier {
-	head, _, _ := strings.Cut(token[:min(len(token), bearer.MaxTokenLength)], ".")
-	text, _ := base64.RawURLEncoding.DecodeString(head)
-	var header struct {
-		Type string `json:"typ"`
-	}
-	_ = json.Unmarshal(text, &header)
-	if v, ok := h.Verifiers[header.Type]; ok {
+	if v, ok := h.Verifiers[headerOf(token).typ]; ok {
 		return v
 	}
 	return h.Verifiers[oauth.AccessTokenType]
+}
+
+// tokenHeader is what a token says of itself, by the exact names of the members.
+type tokenHeader struct{ typ, kid string }
+
+func headerOf(token string) (h tokenHeader) {
+	head, _, _ := strings.Cut(token[:min(len(token), bearer.MaxTokenLength)], ".")
+	text, _ := base64.RawURLEncoding.DecodeString(head)
+	members, err := oauth.ParseObject(text)
+	if err == nil {
+		_ = json.Unmarshal(members["typ"], &h.typ)
+		_ = json.Unmarshal(members["kid"], &h.kid)
+	}
+	return h
 }
 
 func (h *Handler) keyIdentity(c echo.Context, secret string) (identity, error) {

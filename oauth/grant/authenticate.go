@@ -51,7 +51,12 @@ type Authenticator struct {
 	Exchanges *audit.Writer    // nil: nothing is recorded
 	Rules     *policy.Rulebook // nil: policy.Unbounded
 	Quota     *quota.Limiter   // nil: no limits
-	Now       func() time.Time // zero: time.Now
+
+	// Stand lets an exchange go on without the database, if it may: see
+	// change.Follower; nil: it never may.
+	Stand func(context.Context) context.Context
+
+	Now func() time.Time // zero: time.Now
 }
 
 func (a *Authenticator) now() time.Time {

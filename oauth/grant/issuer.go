@@ -57,6 +57,9 @@ func NewIssuer(name string, a *Authenticator, p *policy.Policy, ring *signing.Ri
 // signing.ErrNoKey. When the record is strict and cannot be written, there is
 // neither a token nor a refusal: the error wraps keys.ErrUnavailable.
 func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
+	if i.Stand != nil {
+		ctx = i.Stand(ctx)
+	}
 	known, err := i.authenticate(ctx, r.Credentials, r.Origin)
 	var token *Token
 	var issued exchange

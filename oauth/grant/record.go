@@ -47,8 +47,7 @@ func (a *Authenticator) Standing(ctx context.Context, claims *oauth.Claims) (*ke
 	if err != nil {
 		return nil, err
 	}
-	if claims.KeyGeneration < record.Generation || claims.SubjectGeneration < record.OwnerGeneration ||
-		claims.WorkspaceGeneration < record.WorkspaceGeneration || record.OwnerGone || !record.WorkspaceDeletedAt.IsZero() {
+	if record.Denies(claims) {
 		return nil, fmt.Errorf("%w: it was revoked", bearer.ErrInvalid)
 	}
 	return record, nil
