@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/audit"
 )
@@ -27,14 +28,14 @@ func (s *server) record(ctx context.Context) {
 	defer prune.Stop()
 	exported := map[string]int64{}
 	s.exportHeads(ctx, exported) // so that a path that cannot be written shows at once
-	s.pruneExchanges(ctx)
+	s.prune(ctx)
 	for {
 		select {
 		case <-heads.C:
 			s.exportHeads(ctx, exported)
 			s.forgetReplays(ctx)
 		case <-prune.C:
-			s.pruneExchanges(ctx)
+			s.prune(ctx)
 		case <-ctx.Done():
 			writing.Wait()
 			s.exportHeads(context.WithoutCancel(ctx), exported)
@@ -79,10 +80,13 @@ func (s *server) exportHeads(ctx context.Context, exported map[string]int64) {
 	}
 }
 
-// pruneExchanges removes what has been kept for long enough.
-func (s *server) pruneExchanges(ctx context.Context) {
+// prune removes what has been kept for long enough.
+func (s *server) prune(ctx context.Context) {
 	before := workspace.At(time.Now().Add(-s.config.Audit.ExchangeRetention))
 	if err := s.exchanges.Prune(ctx, before); err != nil && ctx.Err() == nil {
 		s.log.Warn("cannot remove old exchanges; trying again in an hour", "error", err)
+	}
+	if _, err := revocation.Prune(ctx, s.db.Writer(), time.Now()); err != nil && ctx.Err() == nil {
+		s.log.Warn("cannot remove old revocations; trying again in an hour", "error", err)
 	}
 }

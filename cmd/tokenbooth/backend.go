@@ -26,6 +26,7 @@ type backend struct {
 	sealer  *signing.Sealer
 	policy  *policy.Policy
 	manager *manage.Manager
+	now     func() time.Time // nil: time.Now
 }
 
 // openBackend opens the configured database, brings it to the present schema and

@@ -52,18 +52,24 @@ func addURLFlag(c *cobra.Command, o *clientOptions) {
 }
 
 func addLoginFlags(c *cobra.Command, o *clientOptions) {
+	addKeyFlags(c, o)
+	flags := c.Flags()
+	flags.StringArrayVar(&o.scopes, "scope", nil, "narrow the token to a `SCOPE`, such as collectors:read; repeatable")
+	flags.StringArrayVar(&o.audiences, "audience", nil, "the `AUDIENCE` that the token is for; repeatable")
+	flags.StringVar(&o.cache, "cache", "auto", "where to keep the token until it expires: `disk|none`; auto is none when CI is set")
+	flags.BoolVar(&o.showCurl, "show-curl", false, "print the request as a curl command instead, without the secret")
+	_ = c.RegisterFlagCompletionFunc("cache", cobra.FixedCompletions([]string{"auto", "disk", "none"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// addKeyFlags adds what says where the Tokenbooth is, and which key is used.
+func addKeyFlags(c *cobra.Command, o *clientOptions) {
 	addURLFlag(c, o)
 	flags := c.Flags()
 	flags.StringVar(&o.id, "client-id", "", "the key `ID` (or "+clientIDVariable+"; the secret names it too)")
 	flags.BoolVar(&o.secretStdin, "client-secret-stdin", false, "read the secret from standard input")
-	flags.StringArrayVar(&o.scopes, "scope", nil, "narrow the token to a `SCOPE`, such as collectors:read; repeatable")
-	flags.StringArrayVar(&o.audiences, "audience", nil, "the `AUDIENCE` that the token is for; repeatable")
-	flags.StringVar(&o.cache, "cache", "auto", "where to keep the token until it expires: `disk|none`; auto is none when CI is set")
 	flags.DurationVar(&o.timeout, "timeout", time.Minute, "give up after this `DURATION`, retries included")
-	flags.BoolVar(&o.showCurl, "show-curl", false, "print the request as a curl command instead, without the secret")
 	flags.StringVar(&o.secretFlag, "client-secret", "", "") // so that it can be explained
 	_ = flags.MarkHidden("client-secret")                   // it exists
-	_ = c.RegisterFlagCompletionFunc("cache", cobra.FixedCompletions([]string{"auto", "disk", "none"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // issuerURL is where the Tokenbooth is. Its mistakes are those of the command

@@ -10,6 +10,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/policy"
+	"github.com/tokenbooth/tokenbooth/workspace/change"
 )
 
 // Config is everything an operator decides. Its shape is the shape of the
@@ -86,6 +87,10 @@ type Config struct {
 	Exchange struct {
 		// JSON is whether /api/login takes JSON bodies beside forms.
 		JSON bool
+		// Vouched is how long exchanges go on without the database while Redis tells what was revoked.
+		Vouched time.Duration
+		// Alone is how long they go on without the database when nobody does.
+		Alone time.Duration
 		// Failures bounds wrong credentials per source address, and per key ID and source address.
 		Failures struct {
 			Burst        int // at once
@@ -93,6 +98,10 @@ type Config struct {
 			KeyBurst     int // at once, for one key ID
 			KeyPerMinute int // sustained, for one key ID
 		}
+	}
+	Revocation struct {
+		// Journal is the file to which revocations are appended; empty means none.
+		Journal string
 	}
 	Audit struct {
 		// Heads is the file to which the heads of the audit chains are appended; empty means none.
@@ -192,10 +201,14 @@ func settings(c *Config) []*setting {
 		{key: "catalogue.roles", field: &c.Catalogue.Roles, check: func() error { return checkRoles(c) },
 			accepts: "roles with their scopes, such as {auditor: [\"*:read\", \"collectors:*\"]}; viewer, editor and admin are built in"},
 		{key: "exchange.json", field: &c.Exchange.JSON, initial: "true", accepts: "true or false"},
+		duration("exchange.vouched", &c.Exchange.Vouched, change.MaxVouched, 0, change.MaxVouched),
+		duration("exchange.alone", &c.Exchange.Alone, 0, 0, change.MaxAlone),
 		number("exchange.failures.burst", &c.Exchange.Failures.Burst, 120, 1, 1_000_000),
 		number("exchange.failures.per_minute", &c.Exchange.Failures.PerMinute, 20, 1, 1_000_000),
 		number("exchange.failures.key_burst", &c.Exchange.Failures.KeyBurst, 30, 1, 1_000_000),
 		number("exchange.failures.key_per_minute", &c.Exchange.Failures.KeyPerMinute, 10, 1, 1_000_000),
+		{key: "revocation.journal", field: &c.Revocation.Journal, accepts: "the path of a file off the database's disk, in a directory that exists, to which every revocation is appended before it is acknowledged; " +
+			"each replica needs its own; or nothing"},
 		{key: "audit.heads", field: &c.Audit.Heads, accepts: "the path of a file off the database's disk, to which the ends of the audit chains are appended each minute, or nothing"},
 		{key: "audit.strict", field: &c.Audit.Strict, initial: "false", accepts: "true, so that an exchange is answered only when it is recorded, or false"},
 		duration("audit.exchange_retention", &c.Audit.ExchangeRetention, 90*day, day, 3650*day),

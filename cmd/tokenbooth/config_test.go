@@ -55,6 +55,7 @@ func TestDefaultsAreValid(t *testing.T) {
 	want.Tokens.TTL = 10 * time.Minute
 	want.Signing.PublishLead, want.Signing.RotateEvery, want.Signing.Retain = 24*time.Hour, 720*time.Hour, 24*time.Hour
 	want.Exchange.JSON = true
+	want.Exchange.Vouched = 15 * time.Minute
 	want.Exchange.Failures.Burst, want.Exchange.Failures.KeyBurst, want.Exchange.Failures.KeyPerMinute = 120, 30, 10
 	want.Exchange.Failures.PerMinute = 20
 	want.Audit.ExchangeRetention = 2160 * time.Hour

@@ -11,7 +11,7 @@ import (
 // when all of them found it empty.
 func TestDevSharesADatabase(t *testing.T) {
 	t.Parallel()
-	database, redis := schematest.PostgresURL(t), schematest.Redis(t)
+	database, redis := schematest.PostgresURL(t), "redis://"+schematest.PrivateRedis(t).Address()
 	var all []*devServer
 	for range 3 {
 		all = append(all, devStart(t, nil, "--json", "--database-url", database, "--redis-url", redis))

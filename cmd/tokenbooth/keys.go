@@ -165,23 +165,59 @@ func keyArguments(names ...string) cobra.PositionalArgs {
 
 func newKeyRevokeCommand(env *environment) *cobra.Command {
 	var o apiOptions
+	var w waiting
 	var revocation admin.Revocation
 	command := &cobra.Command{
-		Use:   "revoke ID [--reason TEXT]",
+		Use:   "revoke ID [--reason TEXT] [--wait[=DURATION]]",
 		Short: "End an API key at once",
 		Long: `Revoke ends an API key for good: it gets no more tokens, and those that it has got are
-refused. It returns when every server knows.`,
-		Example: "$ tokenbooth keys revoke tbk_… --reason 'it was in a log'",
-		Args:    keyArgument,
+refused. It returns when every server knows. Services that verify tokens on their own
+learn of it within seconds, and by "dead by" none of its tokens is good anywhere.
+
+With --wait it shows the key at once and then tells, on standard error, which verifiers
+lack the revocation, until none that is known takes its tokens; if the DURATION is over
+before, it ends with 3. So it does when for two minutes only verifiers have lacked it
+that are silent, and may have ended. The same command goes on waiting.`,
+		Example: `$ tokenbooth keys revoke tbk_… --reason 'it was in a log'
+$ tokenbooth keys revoke tbk_… --wait=5m`,
+		Args: keyArgument,
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := w.check(c); err != nil {
+				return err
+			}
 			return o.runIn(c, env, func(r *apiRun, ws string) error {
-				return one(r, keyColumns)(r.api.RevokeKey(c.Context(), ws, args[0], revocation))
+				revoked, err := r.api.RevokeKey(c.Context(), ws, args[0], revocation)
+				if err := one(r, revokedColumns())(revoked, err); err != nil || revoked.Sequence == nil {
+					return err
+				}
+				return w.follow(c.Context(), r, *revoked.Sequence)
 			})
 		},
 	}
 	o.addFlags(command)
+	w.add(command)
 	command.Flags().StringVar(&revocation.Reason, "reason", "", "why, a `TEXT` for the record")
 	return command
+}
+
+// revokedColumns are those of a key, and what becomes of its tokens.
+func revokedColumns() []column[admin.RevokedKey] {
+	var columns []column[admin.RevokedKey]
+	for _, c := range keyColumns {
+		of := column[admin.RevokedKey]{name: c.name, detail: c.detail}
+		if c.text != nil {
+			of.text = func(k admin.RevokedKey) string { return c.text(k.Key) }
+		}
+		if c.at != nil {
+			of.at = func(k admin.RevokedKey) *time.Time { return c.at(k.Key) }
+		}
+		columns = append(columns, of)
+	}
+	return append(columns,
+		column[admin.RevokedKey]{name: "sequence", text: func(k admin.RevokedKey) string { return orEmpty(k.Sequence) }},
+		column[admin.RevokedKey]{name: "dead_by", at: func(k admin.RevokedKey) *time.Time { return k.DeadBy }},
+		column[admin.RevokedKey]{name: "exchange_effective_by", at: func(k admin.RevokedKey) *time.Time { return k.EffectiveBy }},
+	)
 }
 
 func newKeyDeleteCommand(env *environment) *cobra.Command {

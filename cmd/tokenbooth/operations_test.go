@@ -52,11 +52,15 @@ func TestOperations(t *testing.T) {
 	want := []string{
 		"tokenbooth_audit_dropped_total", "tokenbooth_audit_pending",
 		"tokenbooth_change_seq", "tokenbooth_exchanges_total", "tokenbooth_http_request_seconds", "tokenbooth_key_loads_total",
-		"tokenbooth_keys_cached", "tokenbooth_lease_held",
+		"tokenbooth_keys_cached", "tokenbooth_lease_held", "tokenbooth_lease_unacknowledged_seconds",
 		"tokenbooth_policy_faults", "tokenbooth_quota_admitted_total", "tokenbooth_quota_counts_dropped_total", "tokenbooth_quota_degraded",
 		"tokenbooth_quota_degraded_total", "tokenbooth_quota_errors_total", "tokenbooth_quota_refused_total",
 		"tokenbooth_quota_round_trips_total", "tokenbooth_quota_soft_exceeded_total",
-		"tokenbooth_redis_away", "tokenbooth_redis_evicts", "tokenbooth_redis_outages_total", "tokenbooth_replicas", "tokenbooth_signing_key_fault",
+		"tokenbooth_redis_away", "tokenbooth_redis_evicts", "tokenbooth_redis_outages_total", "tokenbooth_replicas",
+		"tokenbooth_revocation_diverged_total", "tokenbooth_revocation_entries", "tokenbooth_revocation_epoch", "tokenbooth_revocation_epochs_total",
+		"tokenbooth_revocation_journal_failures_total", "tokenbooth_revocation_journal_lag", "tokenbooth_revocation_lag",
+		"tokenbooth_revocation_rebuild_seconds", "tokenbooth_revocation_rebuilds_total", "tokenbooth_revocation_sequence", "tokenbooth_revocation_unknown",
+		"tokenbooth_signing_key_fault",
 		"tokenbooth_signing_rotation_failures_total", "tokenbooth_sql_statements_total", "tokenbooth_usage_dropped_total",
 		"tokenbooth_webhook_dropped_total", "tokenbooth_webhook_failures_total", "tokenbooth_webhook_given_up_total", "tokenbooth_webhook_pending",
 	}

@@ -161,7 +161,7 @@ const lease = 100 * time.Millisecond
 // window and no less in total, and one tenant takes nothing from another.
 func TestReplicasShareAQuota(t *testing.T) {
 	for name, url := range map[string]func(*testing.T) string{
-		"one Redis": func(t *testing.T) string { return schematest.Redis(t) },
+		"one Redis": func(t *testing.T) string { return "redis://" + schematest.PrivateRedis(t).Address() },
 		"a cluster": func(t *testing.T) string {
 			nodes := schematest.RedisCluster(t)
 			return "redis://" + nodes[0] + "?addr=" + strings.Join(nodes[1:], "&addr=")

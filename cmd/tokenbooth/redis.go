@@ -76,6 +76,7 @@ func (r *redisStatus) ready(ctx context.Context) error {
 		return mistake
 	}
 	r.learn(ctx, err)
+	r.askInfo(ctx, err)
 	if r.evicts() {
 		return policyMistake(r.policy.Load().(string))
 	}
@@ -172,6 +173,24 @@ func (r *redisStatus) probe(ctx context.Context) error {
 		return err
 	}
 	return probeScript.Run(ctx, r.client, []string{"tokenbooth:probe"}).Err()
+}
+
+// infoScript is what the scripts of the revocations ask in the same way: which server
+// it is that answers.
+var infoScript = redis.NewScript(`return #redis.call("INFO", "server") + #KEYS`)
+
+// askInfo warns of a Redis that does not say that. Quotas need no more than a Redis
+// that counts, but nobody would ever know by it what is revoked.
+func (r *redisStatus) askInfo(ctx context.Context, probed error) {
+	if probed != nil {
+		return // a replica that has no memory, say, has nothing to tell of rights
+	}
+	ctx, cancel := context.WithTimeout(passing(ctx), probeTimeout)
+	defer cancel()
+	err := infoScript.Run(ctx, r.client, []string{"tokenbooth:probe"}).Err()
+	if reply := redis.Error(nil); errors.As(err, &reply) {
+		r.log.Warn("Redis does not permit INFO: it cannot vouch for what is revoked, neither to servers nor to services; permit it with +info", "reason", redisReason(err))
+	}
 }
 
 // onMasters runs f on every master, in a cluster at the same time.

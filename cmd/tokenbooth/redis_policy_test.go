@@ -38,6 +38,9 @@ func TestRedisPolicy(t *testing.T) {
 			if !strings.Contains(w.log.String(), "level=WARN") || !strings.Contains(w.log.String(), "does not tell its maxmemory-policy") {
 				t.Errorf("the log does not say that the policy is unknown:\n%s", w.log)
 			}
+			if !strings.Contains(w.log.String(), "does not permit INFO") {
+				t.Errorf("the log does not say that nobody vouches:\n%s", w.log)
+			}
 		})
 	}
 }

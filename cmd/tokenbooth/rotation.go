@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
 
+	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
 
@@ -31,10 +33,10 @@ func (s *server) rotate(ctx context.Context) {
 	}
 }
 
-// signingKeys is "ok" when this replica signs for every audience and will go on
-// when the next keys do, or what is wrong instead.
+// signingKeys is "ok" when this replica signs for every audience, and the feed of
+// revocations, and will go on when the next keys do, or what is wrong instead.
 func (s *server) signingKeys() string {
-	if err := s.ring.Ready(s.policy.Audiences.Algorithms()...); err != nil {
+	if err := cmp.Or(s.ring.Ready(s.policy.Audiences.Algorithms()...), s.feedRing.Ready(signing.FeedAlgorithm)); err != nil {
 		return err.Error()
 	}
 	return "ok"

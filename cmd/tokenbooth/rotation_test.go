@@ -61,7 +61,7 @@ func insertSigningKey(t *testing.T, url, sealer string) (kid string) {
 		t.Fatal(err)
 	}
 	now := workspace.At(time.Now())
-	key, err := signing.Generate(foreign, jwk.ES256, signing.Pending, now)
+	key, err := signing.Generate(foreign, signing.TokenSlot(jwk.ES256), signing.Pending, now)
 	if err != nil {
 		t.Fatal(err)
 	}

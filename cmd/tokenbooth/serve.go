@@ -62,6 +62,11 @@ func serve(ctx context.Context, config *Config, log *slog.Logger) error {
 		return err
 	}
 	defer func() { _ = b.close() }()
+	shut, err := openJournal(ctx, b, log)
+	if err != nil {
+		return err
+	}
+	defer shut()
 	s, err := newServer(ctx, b, log)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/oauth/grant"
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/policy/quota"
+	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace/adminhttp"
 	"github.com/tokenbooth/tokenbooth/workspace/audit"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
@@ -37,22 +38,27 @@ const clockSkew = 5 * time.Second
 // server is one running replica.
 type server struct {
 	*backend
-	log       *slog.Logger
-	ring      *signing.Ring
-	follower  *change.Follower
-	directory *keys.Directory
-	rules     *policy.Rulebook
-	quotas    *quota.Book
-	counters  *quota.Counters
-	limiter   *quota.Limiter
-	usage     *keys.UsageWriter
-	exchanges *audit.Writer
-	webhook   *webhook.Sender // runs only with a URL
-	metrics   *metrics
-	redis     *redisStatus
-	public    *http.Server
-	ops       *http.Server
-	draining  atomic.Bool
+	log        *slog.Logger
+	ring       *signing.Ring
+	follower   *change.Follower
+	directory  *keys.Directory
+	rules      *policy.Rulebook
+	quotas     *quota.Book
+	counters   *quota.Counters
+	limiter    *quota.Limiter
+	denied     *revocation.List
+	feedRing   *signing.Ring
+	feed       *revocation.Publisher
+	projection *revocation.Projection // nil without Redis
+	usage      *keys.UsageWriter
+	exchanges  *audit.Writer
+	webhook    *webhook.Sender // runs only with a URL
+	metrics    *metrics
+	redis      *redisStatus
+	public     *http.Server
+	ops        *http.Server
+	draining   atomic.Bool
+	closing    chan struct{} // closed when it drains
 
 	rotationFailures atomic.Uint64
 }
@@ -60,14 +66,17 @@ type server struct {
 // newServer builds every part in the order in which they depend on each other.
 // Nothing runs yet, but when it returns the first lease is taken.
 func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, error) {
-	s := &server{backend: b, log: log}
+	s := &server{backend: b, log: log, closing: make(chan struct{})}
 	if err := b.manager.EnsureSigningKeys(ctx, manage.Operator("setup")); err != nil {
 		return nil, err
 	}
 	host, _ := os.Hostname() // only for people who look at the table
-	s.follower = &change.Follower{Database: b.db, Host: fmt.Sprintf("%s:%d", host, os.Getpid()), Log: log}
+	s.follower = &change.Follower{
+		Database: b.db, Host: fmt.Sprintf("%s:%d", host, os.Getpid()), Log: log, Now: b.now,
+		Vouched: b.config.Exchange.Vouched, Alone: b.config.Exchange.Alone,
+	}
 	s.ring = &signing.Ring{Reader: b.db.Reader(), Sealer: b.sealer, Timing: b.manager.Signing, Lease: s.follower}
-	s.follower.Holds = s.ring.Holds
+	s.follower.Holds = s.holds
 	b.manager.Hurry = s.follower.Hurry
 	var err error
 	if s.redis, err = newRedisStatus(b.config, log); err != nil {
@@ -81,6 +90,7 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 		return nil, err
 	}
 	s.newLimits()
+	s.newRevocations()
 	s.usage = keys.NewUsageWriter(b.db.Writer(), usageInterval, log)
 	s.exchanges = audit.NewWriter(b.db, audit.WriterOptions{Strict: b.config.Audit.Strict, Log: log, Owners: keys.Owners})
 	if s.webhook, err = newWebhook(b, log); err != nil {
@@ -90,8 +100,7 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 	if err := s.mount(); err != nil {
 		return nil, err
 	}
-	// Last, since from here on changes wait for this replica. It loads the ring.
-	s.follower.OnChange = []func(context.Context, change.Batch) error{s.rules.Follow, s.quotas.Follow, s.directory.Forget, s.ring.Follow}
+	// Last, since from here on changes wait for this replica. It loads the rings.
 	return s, s.follower.Start(ctx)
 }
 
@@ -109,6 +118,8 @@ func (s *server) mount() error {
 		Exchanges: s.exchanges,
 		Rules:     s.rules,
 		Quota:     s.limiter,
+		Stand:     s.follower.Stand,
+		Now:       s.now,
 	}, s.policy, s.ring)
 	verifiers, err := s.verifiers()
 	if err != nil {
@@ -117,6 +128,7 @@ func (s *server) mount() error {
 	e := newEcho(s.config, s.log, s.metrics)
 	oauth := &endpoint.Handler{
 		Issuer: s.config.Issuer, Grant: issuer, Policy: s.policy, Ring: s.ring, Verifiers: verifiers,
+		Keys: bearer.KeySetFunc(s.publicKey), Manager: s.manager, Revocations: s.denied, Feed: s.feed, FeedRing: s.feedRing, Closing: s.closing,
 		JSON: s.config.Exchange.JSON, Log: s.log, Note: note, Count: s.metrics.countExchange,
 	}
 	if err := oauth.Mount(e); err != nil {
@@ -134,17 +146,19 @@ func (s *server) mount() error {
 func (s *server) mountManagement(e *echo.Echo, a *grant.Authenticator) error {
 	verifier, err := bearer.New(bearer.Config{
 		Issuer: s.config.Issuer, Audience: s.config.Issuer, Keys: bearer.KeySetFunc(s.publicKey), Leeway: clockSkew,
+		Revocations: s.denied,
 	})
 	if err != nil {
 		return err
 	}
 	management := &adminhttp.Handler{
-		Issuer: s.config.Issuer, Manager: s.manager, Grant: a, Verifier: verifier, Log: s.log, Note: note,
+		Issuer: s.config.Issuer, Manager: s.manager, Grant: a, Verifier: verifier, Log: s.log, Note: note, Draining: s.draining.Load,
 	}
 	return management.Mount(e)
 }
 
-// verifiers are for our own tokens, whatever their audience.
+// verifiers are for our own tokens, whatever their audience. What is denied the
+// endpoints ask apart.
 func (s *server) verifiers() (map[string]*bearer.Verifier, error) {
 	found := map[string]*bearer.Verifier{}
 	for _, typ := range policy.Types() {
@@ -179,7 +193,7 @@ func (s *server) publicKey(_ context.Context, kid string) (bearer.Key, error) {
 func (s *server) run(ctx context.Context, public, ops net.Listener) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	loops := []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.rotate, s.record, s.counters.Run}
+	loops := []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.project, s.rotate, s.record, s.counters.Run}
 	if s.config.Webhook.URL != "" {
 		loops = append(loops, s.webhook.Run)
 	}
@@ -208,6 +222,7 @@ func (s *server) run(ctx context.Context, public, ops net.Listener) error {
 
 func (s *server) drain() {
 	s.draining.Store(true)
+	close(s.closing)
 	s.log.Info("shutting down: not ready any more, still serving", "delay", s.config.HTTP.ShutdownDelay.String())
 	time.Sleep(s.config.HTTP.ShutdownDelay)
 }

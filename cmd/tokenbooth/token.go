@@ -14,14 +14,14 @@ import (
 func newTokenCommand(env *environment) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "token",
-		Short: "Get a token for an API key, or look into one",
-		Long: `Token exchanges an API key for a token, and explains tokens. It needs no more than
+		Short: "Get a token for an API key, look into one, or revoke one",
+		Long: `Token exchanges an API key for a token, and explains and revokes tokens. It needs no more than
 the URL of a Tokenbooth and a key: see tokenbooth help environment.`,
 		Example: `$ export TOKENBOOTH_URL=https://login.example.com TOKENBOOTH_CLIENT_SECRET_FILE=secret
 $ curl -H "Authorization: Bearer $(tokenbooth token get)" https://api.example.com/collectors
 $ tokenbooth token get | tokenbooth token inspect`,
 	}
-	command.AddCommand(newTokenGetCommand(env), newTokenInspectCommand(env))
+	command.AddCommand(newTokenGetCommand(env), newTokenInspectCommand(env), newTokenRevokeCommand(env))
 	return command
 }
 

@@ -125,14 +125,19 @@ func readToken(env *environment, stdin bool) (string, error) {
 		}
 		text = string(read)
 	}
-	text = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "Authorization:"))
-	if scheme, rest, ok := strings.Cut(text, " "); ok && strings.EqualFold(scheme, "Bearer") {
-		text = strings.TrimSpace(rest)
-	}
-	if text == "" {
+	if text = plainToken(text); text == "" {
 		return "", exitWith(exitUsage, errors.New("there is no token on standard input, nor in "+tokenVariable), "tokenbooth token get | tokenbooth token inspect")
 	}
 	return text, nil
+}
+
+// plainToken is the token of a text, be that a header line.
+func plainToken(text string) string {
+	text = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "Authorization:"))
+	if scheme, rest, ok := strings.Cut(text, " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(rest)
+	}
+	return text
 }
 
 // inspect verifies a token and reads it, whatever comes of that.

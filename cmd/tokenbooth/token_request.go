@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,28 +54,37 @@ type retryableError struct {
 
 func (e *retryableError) Unwrap() error { return e.error }
 
-// run asks until there is an answer, the tries are used up or the time is.
-func (l *tokenRequest) run(ctx context.Context) (accessToken, error) {
+// run exchanges the key.
+func (l *tokenRequest) run(ctx context.Context) (t accessToken, err error) {
+	err = l.persist(ctx, func(ctx context.Context) error {
+		t, err = l.once(ctx)
+		return err
+	})
+	return t, err
+}
+
+// persist asks until there is an answer, the tries are used up or the time is.
+func (l *tokenRequest) persist(ctx context.Context, ask func(context.Context) error) error {
 	deadline := l.now().Add(l.timeout)
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	for try := 1; ; try++ {
-		t, err := l.once(ctx)
+		err := ask(ctx)
 		var failure *retryableError
 		if err == nil || !errors.As(err, &failure) {
-			return t, err
+			return err
 		}
 		// Never earlier than the server asked for, and not all clients at once.
 		wait := max(failure.after, 250*time.Millisecond<<try)
 		wait += rand.N(wait/4 + 1) //nolint:gosec // jitter, not a secret
 		switch {
 		case try == maxTries:
-			return accessToken{}, exitWith(exitRetry, err, fmt.Sprintf("it was tried %d times; try again later", try))
+			return exitWith(exitRetry, err, fmt.Sprintf("it was tried %d times; try again later", try))
 		case ctx.Err() != nil || l.now().Add(wait).After(deadline):
-			return accessToken{}, exitWith(exitRetry, err, fmt.Sprintf("try again in %s", wait.Round(time.Second)))
+			return exitWith(exitRetry, err, fmt.Sprintf("try again in %s", wait.Round(time.Second)))
 		}
 		if err := l.sleep(ctx, wait); err != nil {
-			return accessToken{}, exitWith(exitRetry, failure, "it was interrupted")
+			return exitWith(exitRetry, failure, "it was interrupted")
 		}
 	}
 }
@@ -89,32 +100,49 @@ func (l *tokenRequest) form() url.Values {
 	return form
 }
 
-// once sends one request.
+// once sends one request for a token.
 func (l *tokenRequest) once(ctx context.Context) (accessToken, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.endpoint(), strings.NewReader(l.form().Encode()))
+	asked, form := l.now(), l.form()
+	r, err := l.post(ctx, l.endpoint(), form)
 	if err != nil {
 		return accessToken{}, err
+	}
+	if r.status != http.StatusOK {
+		return accessToken{}, l.refusal(r, form)
+	}
+	return l.parse(r.body, asked)
+}
+
+// serverAnswer is an answer, read.
+type serverAnswer struct {
+	address string // that was asked
+	status  int
+	header  http.Header
+	body    []byte
+}
+
+// post sends a form.
+func (l *tokenRequest) post(ctx context.Context, address string, form url.Values) (serverAnswer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		return serverAnswer{}, err
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "tokenbooth/"+readBuild().Version)
-	asked := l.now()
 	response, err := l.http.Do(request)
 	if err != nil {
 		if errors.Is(err, errRedirect) {
-			return accessToken{}, err
+			return serverAnswer{}, err
 		}
-		return accessToken{}, &retryableError{error: fmt.Errorf("cannot reach the Tokenbooth: %w", err)}
+		return serverAnswer{}, &retryableError{error: fmt.Errorf("cannot reach the Tokenbooth: %w", err)}
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return accessToken{}, &retryableError{error: fmt.Errorf("%s: the answer breaks off: %w", l.endpoint(), err)}
+		return serverAnswer{}, &retryableError{error: fmt.Errorf("%s: the answer breaks off: %w", address, err)}
 	}
-	if response.StatusCode != http.StatusOK {
-		return accessToken{}, l.refusal(response, body)
-	}
-	return l.parse(body, asked)
+	return serverAnswer{address, response.StatusCode, response.Header, body}, nil
 }
 
 // bearerToken is the form of a token (RFC 6750 §2.1). Nothing else gets into a
@@ -133,27 +161,38 @@ func (l *tokenRequest) parse(body []byte, asked time.Time) (accessToken, error) 
 
 // refusal makes an error of an answer: where, for which key, what was said, under
 // which request ID, and what to do. What the server says may come from anybody, so
-// it is reduced to printable characters, and never holds the secret.
-func (l *tokenRequest) refusal(response *http.Response, body []byte) error {
+// it is reduced to printable characters, and never holds a secret or token of the
+// form.
+func (l *tokenRequest) refusal(r serverAnswer, form url.Values) error {
 	var said struct {
-		Error       string `json:"error"`
-		Description string `json:"error_description"`
+		Error       oauth.Code `json:"error"`
+		Description string     `json:"error_description"`
 	}
-	_ = json.Unmarshal(body, &said) // else there is only the status
-	text := fmt.Sprintf("%s refuses key %s: %d %s", l.endpoint(), l.key.id, response.StatusCode, strings.TrimSpace(said.Error+" "+said.Description))
-	if id := response.Header.Get("Request-Id"); id != "" {
+	_ = json.Unmarshal(r.body, &said) // else there is only the status
+	text := fmt.Sprintf("%s refuses key %s: %d %s", r.address, l.key.id, r.status, strings.TrimSpace(string(said.Error)+" "+said.Description))
+	if id := r.header.Get("Request-Id"); id != "" {
 		text += " (request ID " + id + ")"
 	}
-	err := errors.New(strings.ReplaceAll(oauth.Printable(text), l.key.secret, "[redacted]"))
-	switch status := response.StatusCode; {
-	case status == http.StatusTooManyRequests || status >= http.StatusInternalServerError:
-		return &retryableError{err, retryAfter(response.Header.Get("Retry-After"), l.now())}
-	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed:
-		return exitWith(exitFailure, err, "is "+l.url+" the issuer of a Tokenbooth?")
-	case said.Error == string(oauth.InvalidScope) || said.Error == string(oauth.InvalidTarget):
-		return exitWith(exitRefused, err, "ask for less, or for a key that holds it")
+	for _, hidden := range slices.Concat(form["client_secret"], form["token"]) {
+		text = strings.ReplaceAll(text, hidden, "[redacted]")
 	}
-	return exitWith(exitRefused, err, "check the key in the console: is it revoked or expired, and are ID and secret copied whole?")
+	err := errors.New(oauth.Printable(text))
+	switch {
+	case r.status == http.StatusTooManyRequests || r.status >= http.StatusInternalServerError:
+		return &retryableError{err, retryAfter(r.header.Get("Retry-After"), l.now())}
+	case r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed:
+		return exitWith(exitFailure, err, "is "+l.url+" the issuer of a Tokenbooth?")
+	}
+	return exitWith(exitRefused, err, cmp.Or(refusalHints[said.Error],
+		"check the key in the console: is it revoked or expired, and are ID and secret copied whole?"))
+}
+
+// refusalHints are what to do about refusals that are not about the key.
+var refusalHints = map[oauth.Code]string{
+	oauth.InvalidScope:         "ask for less, or for a key that holds it",
+	oauth.InvalidTarget:        "ask for less, or for a key that holds it",
+	oauth.InvalidGrant:         "use the key that the token was issued to, or one of its workspace that holds tokens:revoke",
+	oauth.UnsupportedTokenType: "tokenbooth keys revoke ends a key, and its tokens with it",
 }
 
 // retryAfter reads seconds or a date (RFC 9110 §10.2.3); 0 when there is neither.
