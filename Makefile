@@ -29,7 +29,7 @@ test: go deps ## run every test
 	if [ "$$(go env CGO_ENABLED)" != 1 ] || ! command -v "$${cc%% *}" >/dev/null; then \
 		race=; echo "test: no C compiler or no cgo, so without the race detector"; \
 	fi; \
-	go test $$race -shuffle=on ./...
+	go test $$race -timeout 20m -shuffle=on ./...
 
 check: lint test ## everything CI checks
 
