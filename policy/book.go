@@ -114,6 +114,17 @@ func (b *Book[T]) Follow(ctx context.Context, batch change.Batch) error {
 	return nil
 }
 
+// Advance notes that nothing has changed up to a change, by the word of somebody else
+// than the database.
+func (b *Book[T]) Advance(seq int64) {
+	for {
+		now := b.current.Load()
+		if now.seq >= seq || b.current.CompareAndSwap(now, &pages[T]{seq, now.documents, now.faults}) {
+			return
+		}
+	}
+}
+
 // put notes a document; if not one version can be understood, the one that was in
 // force until now stays so.
 func (b *Book[T]) put(p *pages[T], subject string, d Document[T], fault error) {

@@ -52,7 +52,13 @@ func (s *server) forget(batch change.Batch) error {
 			err = errNeedsDatabase
 		}
 	}
-	return cmp.Or(err, s.directory.Forget(context.Background(), batch))
+	if err == nil {
+		s.rules.Advance(batch.Seq) // or keys that were read lately would be newer than the rules
+	}
+	if len(batch.Subjects) > 0 {
+		err = cmp.Or(err, s.directory.Forget(context.Background(), batch))
+	}
+	return err
 }
 
 // followers are told of each batch of changes, in turn.

@@ -49,8 +49,8 @@ type Follower struct {
 	Vouched time.Duration // for how long the voucher's word counts
 	Alone   time.Duration // for how long it goes on by itself
 
-	// OnVouched is called for what the voucher tells, by each exchange that learns of
-	// it, at once and in any order. It must not ask the database; its error means that
+	// OnVouched is called for what the voucher tells, also if nothing has changed, by
+	// each exchange that asks it, at once and in any order. It must not ask the database; its error means that
 	// the exchange cannot go on without.
 	OnVouched func(Batch) error
 

@@ -56,7 +56,7 @@ func (f *Follower) vouched(ctx context.Context) bool {
 	if err == nil && !batch.Complete {
 		err = errIncomplete
 	}
-	if err == nil && len(batch.Subjects) > 0 {
+	if err == nil && f.OnVouched != nil {
 		if err = f.OnVouched(batch); err != nil {
 			f.barred.Store(true) // what is in memory is known to be old
 		}
