@@ -10,6 +10,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"github.com/tokenbooth/tokenbooth/deploy/schema"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
@@ -50,8 +51,8 @@ type Follower struct {
 	Alone   time.Duration // for how long it goes on by itself
 
 	// OnVouched is called for what the voucher tells, also if nothing has changed, by
-	// each exchange that asks it, at once and in any order. It must not ask the database; its error means that
-	// the exchange cannot go on without.
+	// each exchange that asks it, at once and in any order. It must not ask the
+	// database; its error means that no exchange can go on without.
 	OnVouched func(Batch) error
 
 	id      string
@@ -167,7 +168,9 @@ func (f *Follower) renew(ctx context.Context) error {
 		return err
 	}
 	if err := f.apply(ctx, batch); err != nil {
-		f.barred.Store(true)
+		if !schema.IsUnavailable(err) { // the database was there, and knows better
+			f.barred.Store(true)
+		}
 		return err
 	}
 	f.barred.Store(false)

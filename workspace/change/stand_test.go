@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -370,6 +372,28 @@ func TestStandIsNoWayAroundAChange(t *testing.T) {
 		}
 		if goesOn(t, f) {
 			t.Error("it goes on")
+		}
+	})
+}
+
+// One that loses the database in the middle of a change has only lost the database:
+// whoever made the change waits for it, and its voucher tells of it.
+func TestStandAfterHalfAChange(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		var broken error
+		w := &witness{name: "redis-1"}
+		f := lost(t, db, func(f *change.Follower) {
+			f.Voucher, f.Vouched = w, time.Hour
+			f.OnChange = append(f.OnChange, func(context.Context, change.Batch) error { return broken })
+		})
+		broken = fmt.Errorf("read the rules: %w", io.ErrUnexpectedEOF)
+		seq := commit(t, db, "key")
+		if err := f.Start(t.Context()); !errors.Is(err, broken) {
+			t.Fatal(err)
+		}
+		w.set(func(w *witness) { w.seq = seq })
+		if !goesOn(t, f) {
+			t.Error("it does not go on")
 		}
 	})
 }
