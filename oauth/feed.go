@@ -48,6 +48,21 @@ type FeedEntry struct {
 // Denies reports whether the entry denies a mark, if they have the same hash.
 func (e FeedEntry) Denies(m Mark) bool { return e.Generation == 0 || m.Generation < e.Generation }
 
+// Merge puts two entries of one hash together: what either denies is denied, for as
+// long as either says. The other one may be none.
+func (e FeedEntry) Merge(other FeedEntry) FeedEntry {
+	switch {
+	case other.Hash == "":
+		return e
+	case e.Generation == 0 || other.Generation == 0:
+		e.Generation = 0
+	default:
+		e.Generation = max(e.Generation, other.Generation)
+	}
+	e.Expiry = max(e.Expiry, other.Expiry)
+	return e
+}
+
 // Revocable is a kind of thing that tokens can be denied by.
 type Revocable string
 

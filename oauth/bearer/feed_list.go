@@ -110,7 +110,7 @@ func (d *denials) merge(u *FeedUpdate, now time.Time) {
 	for _, e := range u.Entries {
 		e.Expiry = min(e.Expiry, last)
 		if e.Expiry > past {
-			d.entries[e.Hash] = stricter(e, d.entries[e.Hash])
+			d.entries[e.Hash] = e.Merge(d.entries[e.Hash])
 		}
 	}
 	if slower-d.pruned < int64(pruneEvery/time.Second) {
@@ -122,20 +122,4 @@ func (d *denials) merge(u *FeedUpdate, now time.Time) {
 			delete(d.entries, hash)
 		}
 	}
-}
-
-// stricter denies whatever either of two entries of the same hash denies. The
-// second may be none.
-func stricter(e, other oauth.FeedEntry) oauth.FeedEntry {
-	if other.Hash == "" {
-		return e
-	}
-	if e.Generation != 0 {
-		e.Generation = max(e.Generation, other.Generation)
-	}
-	if other.Generation == 0 {
-		e.Generation = 0
-	}
-	e.Expiry = max(e.Expiry, other.Expiry)
-	return e
 }

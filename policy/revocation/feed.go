@@ -70,16 +70,12 @@ type Document struct {
 	signed time.Time // what IssuedAt is rounded down from
 }
 
-// Full returns the feed of everything that is denied.
-func (p *Publisher) Full(ctx context.Context) (*Document, error) { return p.get(ctx, oauth.Position{}) }
-
 // Since returns the feed of what was added after a position, or the full one if the
-// position is of another epoch, ahead of the list, or too far behind.
+// position is zero, of another epoch, ahead of the list, or too far behind.
 //
-// Both return a feed that is up to date, while this replica holds its lease or
-// reaches the database. Otherwise nothing is signed, since it may not be complete:
-// they return what was signed last, whose age tells, or ErrUnavailable once that has
-// expired.
+// The feed is up to date while this replica holds its lease or reaches the database.
+// Otherwise nothing is signed, since it may not be complete: it is what was signed
+// last, whose age tells, or ErrUnavailable once that has expired.
 func (p *Publisher) Since(ctx context.Context, at oauth.Position) (*Document, error) {
 	to := p.List.Position()
 	if at.Sequence == 0 || at.Epoch != to.Epoch || at.Sequence > to.Sequence || !p.room(to, at.Sequence) {
@@ -195,19 +191,9 @@ func merge(items []Item) []oauth.FeedEntry {
 			merged = append(merged, item.FeedEntry)
 			continue
 		}
-		merged[i] = strictest(merged[i], item.FeedEntry)
+		merged[i] = merged[i].Merge(item.FeedEntry)
 	}
 	return merged
-}
-
-// strictest puts two entries of one hash together: what either denies is denied, for
-// as long as either says.
-func strictest(a, b oauth.FeedEntry) oauth.FeedEntry {
-	a.Expiry = max(a.Expiry, b.Expiry)
-	if a.Generation != 0 && (b.Generation == 0 || b.Generation > a.Generation) {
-		a.Generation = b.Generation
-	}
-	return a
 }
 
 // last is what was signed last, if somebody may use it still.

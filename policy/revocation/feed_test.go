@@ -142,7 +142,7 @@ func (p *press) read(d *revocation.Document) (feed oauth.Feed) {
 
 func (p *press) full() *revocation.Document {
 	p.t.Helper()
-	d, err := p.Full(p.t.Context())
+	d, err := p.Since(p.t.Context(), oauth.Position{})
 	check(p.t, err)
 	return d
 }
@@ -233,7 +233,7 @@ func TestFeedIsSignedOnceForAll(t *testing.T) {
 	p.deny("a", "b")
 	at := oauth.Position{Epoch: p.List.Position().Epoch, Sequence: 1}
 	for name, get := range map[string]func() (*revocation.Document, error){
-		"full":  func() (*revocation.Document, error) { return p.Full(t.Context()) },
+		"full":  func() (*revocation.Document, error) { return p.Since(t.Context(), oauth.Position{}) },
 		"delta": func() (*revocation.Document, error) { return p.Since(t.Context(), at) },
 	} {
 		burst := func(want int64) *revocation.Document {
@@ -290,7 +290,7 @@ func TestFeedOfACallerWhoGivesUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error)
 	go func() {
-		_, err := p.Full(ctx)
+		_, err := p.Since(ctx, oauth.Position{})
 		gone <- err
 	}()
 	<-p.began
@@ -366,7 +366,7 @@ func TestFeedIsNotSignedWithAKeyForTokens(t *testing.T) {
 	tokens := &signing.Ring{Reader: p.db.Reader(), Sealer: p.sealer, Timing: signing.DefaultTiming}
 	check(t, tokens.Load(t.Context()))
 	p.Keys = tokens
-	if d, err := p.Full(t.Context()); !errors.Is(err, revocation.ErrUnavailable) {
+	if d, err := p.Since(t.Context(), oauth.Position{}); !errors.Is(err, revocation.ErrUnavailable) {
 		t.Errorf("it signs %+v, %v", d, err)
 	}
 }

@@ -104,10 +104,7 @@ func (l *List) deny(e oauth.FeedEntry) {
 	if l.denied == nil {
 		l.denied = map[string]oauth.FeedEntry{}
 	}
-	if before, ok := l.denied[e.Hash]; ok {
-		e = strictest(before, e)
-	}
-	l.denied[e.Hash] = e
+	l.denied[e.Hash] = e.Merge(l.denied[e.Hash])
 }
 
 // minPrune is how many items are not worth the work.

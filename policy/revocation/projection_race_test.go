@@ -150,9 +150,6 @@ func (b booth) many(n int) (seq int64) {
 
 // 100 000 entries are there again within seconds.
 func TestRebuildMany(t *testing.T) {
-	if testing.Short() {
-		t.Skip("100 000 entries")
-	}
 	b := booth{t, schematest.SQLite(t)}
 	client := clientOf(t, schematest.PrivateRedis(t).Address())
 	b.many(100_000)
