@@ -137,6 +137,9 @@ func (j *Journal) load() error {
 	return nil
 }
 
+// Path is where the file is.
+func (j *Journal) Path() string { return j.path }
+
 // Last is how far the journal is, and its newest entry; both are zero when it has
 // none.
 func (j *Journal) Last() (oauth.Position, Entry) {
