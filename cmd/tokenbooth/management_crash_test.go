@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/deploy/schema"
 	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
+	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/admin"
 	"github.com/tokenbooth/tokenbooth/workspace/audit"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
@@ -76,6 +79,81 @@ func killManagement(t *testing.T, env []string, url string) {
 	t.Logf("%d creations and %d revocations were acknowledged", len(created), len(revoked))
 }
 
+// A server is killed before each of the messages that it sends to its database for
+// a change: what it was about to do is done or not begun, and is done when somebody
+// asks again.
+func TestServeKilledAtEveryStatement(t *testing.T) {
+	t.Parallel()
+	type call func(ctx context.Context, c *admin.Client, id string) (admin.IssuedKey, error)
+	for name, change := range map[string]call{
+		"create": func(ctx context.Context, c *admin.Client, _ string) (admin.IssuedKey, error) {
+			return c.CreateKey(ctx, "acme", admin.NewKey{ServiceAccount: "ci", Name: "created"})
+		},
+		"rotate": func(ctx context.Context, c *admin.Client, id string) (admin.IssuedKey, error) {
+			return c.RotateKey(ctx, "acme", id, admin.Rotation{GracePeriod: 3600})
+		},
+		"roll": func(ctx context.Context, c *admin.Client, id string) (admin.IssuedKey, error) {
+			return c.RotateKey(ctx, "acme", id, admin.Rotation{RevokeTokens: true})
+		},
+		"revoke": func(ctx context.Context, c *admin.Client, id string) (issued admin.IssuedKey, err error) {
+			_, err = c.RevokeKey(ctx, "acme", id, admin.Revocation{})
+			return issued, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			direct := schematest.PostgresURL(t)
+			wire, through := proxied(t, direct)
+			env := onPostgres(direct)
+			made := bootstrapped(t, env, bootstrapArgs("Acme", "ci")...)
+			b := participant(t, env)
+			env = append(env, "TOKENBOOTH_DATABASE_URL="+through)
+			killed, cut := 0, ""
+			for at := int32(1); ; at++ {
+				key := newKeyOf(t, b, workspace.ID(made.WorkspaceID))
+				execute(t, b.db, "DELETE FROM replicas") // of those that were killed
+				r := serveReady(t, env)
+				client, err := admin.New(admin.Config{URL: r.url, Credential: made.ownerKey().secret})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if cut != "" {
+					if _, err := change(t.Context(), client, cut); err != nil {
+						t.Errorf("once more after the kill: %v", err)
+					}
+				}
+				var sent atomic.Int32
+				before := func() bool {
+					if sent.Add(1) < at {
+						return true
+					}
+					r.signal(syscall.SIGKILL)
+					return false
+				}
+				wire.ask.Store(&before)
+				issued, err := change(t.Context(), client, key.id)
+				wire.ask.Store(nil)
+				if err == nil && name != "revoke" {
+					wantToken(t, r.url, credential{issued.ClientID, *issued.ClientSecret})
+				}
+				if err == nil {
+					r.kill()
+				}
+				eventually(t, "the end of the server", r.hasExited)
+				wantManaged(t, direct, nil, nil)
+				if err == nil {
+					t.Logf("killed before each of %d messages", killed)
+					break
+				}
+				killed, cut = killed+1, key.id
+			}
+			if killed < 8 {
+				t.Errorf("it was killed %d times: a change takes more statements than that", killed)
+			}
+		})
+	}
+}
+
 func wantManaged(t *testing.T, url string, created, revoked map[string]bool) {
 	t.Helper()
 	db := openDB(t, url)
@@ -83,12 +161,14 @@ func wantManaged(t *testing.T, url string, created, revoked map[string]bool) {
 		wantKey(t, db, id, revoked[id])
 	}
 	for what, statement := range map[string]string{
-		"keys without a secret":                 `SELECT COUNT(*) FROM keys k WHERE NOT EXISTS (SELECT 1 FROM key_secrets s WHERE s.key_id = k.id)`,
-		"keys without an event":                 `SELECT COUNT(*) FROM keys k WHERE NOT EXISTS (SELECT 1 FROM audit_events e WHERE e.subject_id = k.id AND e.action = 'key.create')`,
-		"revoked keys without an event":         `SELECT COUNT(*) FROM keys k WHERE k.revoked_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM audit_events e WHERE e.subject_id = k.id AND e.action = 'key.revoke')`,
-		"revoked keys without a row that tells": `SELECT COUNT(*) FROM keys k WHERE k.revoked_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.subject_id = k.id AND r.generation = k.generation)`,
-		"gaps in the revocations":               `SELECT (SELECT seq FROM revocation_counter) - (SELECT COUNT(*) FROM revocations)`,
-		"service accounts without a key":        `SELECT COUNT(*) FROM service_accounts a WHERE NOT EXISTS (SELECT 1 FROM keys k WHERE k.service_account_id = a.id)`,
+		"keys without a secret":                              `SELECT COUNT(*) FROM keys k WHERE NOT EXISTS (SELECT 1 FROM key_secrets s WHERE s.key_id = k.id)`,
+		"keys without an event":                              `SELECT COUNT(*) FROM keys k WHERE NOT EXISTS (SELECT 1 FROM audit_events e WHERE e.subject_id = k.id AND e.action = 'key.create')`,
+		"revoked keys without an event":                      `SELECT COUNT(*) FROM keys k WHERE k.revoked_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM audit_events e WHERE e.subject_id = k.id AND e.action = 'key.revoke')`,
+		"revoked keys without a row that tells":              `SELECT COUNT(*) FROM keys k WHERE k.revoked_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.subject_id = k.id AND r.generation = k.generation)`,
+		"keys with another number of secrets than were made": `SELECT COUNT(*) FROM keys k WHERE (SELECT COUNT(*) FROM key_secrets s WHERE s.key_id = k.id) <> (SELECT COUNT(*) FROM audit_events e WHERE e.subject_id = k.id AND e.action IN ('key.create', 'key.rotate'))`,
+		"generations that nobody is told of":                 `SELECT COUNT(*) FROM keys k WHERE k.generation > 1 AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.subject_id = k.id AND r.generation = k.generation)`,
+		"gaps in the revocations":                            `SELECT (SELECT seq FROM revocation_counter) - (SELECT COUNT(*) FROM revocations)`,
+		"service accounts without a key":                     `SELECT COUNT(*) FROM service_accounts a WHERE NOT EXISTS (SELECT 1 FROM keys k WHERE k.service_account_id = a.id)`,
 	} {
 		if n := query[int](t, db, statement); n != 0 {
 			t.Errorf("there are %d %s", n, what)

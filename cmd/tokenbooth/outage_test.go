@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
@@ -15,7 +16,8 @@ import (
 // proxy forwards TCP connections to a server, until it is cut or hangs.
 type proxy struct {
 	listener net.Listener
-	gate     sync.RWMutex // held for writing while the proxy hangs
+	gate     sync.RWMutex                // held for writing while the proxy hangs
+	ask      atomic.Pointer[func() bool] // before a message to the server is forwarded; false: it is not
 
 	mu     sync.Mutex
 	target string
@@ -59,8 +61,8 @@ func (p *proxy) serve() {
 			_ = conn.Close()
 			continue
 		}
-		go p.forward(conn, upstream)
-		go p.forward(upstream, conn)
+		go p.forward(conn, upstream, true)
+		go p.forward(upstream, conn, false)
 	}
 }
 
@@ -79,8 +81,8 @@ func (p *proxy) keep(conns ...net.Conn) bool {
 	return !p.down
 }
 
-func (p *proxy) forward(from, to net.Conn) {
-	_, _ = io.Copy(gated{p, to}, from) // one end was closed
+func (p *proxy) forward(from, to net.Conn, request bool) {
+	_, _ = io.Copy(gated{p, to, request}, from) // one end was closed
 	_, _ = from.Close(), to.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,11 +91,15 @@ func (p *proxy) forward(from, to net.Conn) {
 
 // gated writes only while the proxy does not hang.
 type gated struct {
-	p  *proxy
-	to net.Conn
+	p       *proxy
+	to      net.Conn
+	request bool
 }
 
 func (g gated) Write(b []byte) (int, error) {
+	if ask := g.p.ask.Load(); g.request && ask != nil && !(*ask)() {
+		return 0, net.ErrClosed
+	}
 	g.p.gate.RLock()
 	defer g.p.gate.RUnlock()
 	return g.to.Write(b)

@@ -17,7 +17,7 @@ import (
 
 // patience is how long a test waits for what must happen; it is long, since it
 // only ends a test that has failed.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, condition func() bool) {

@@ -121,12 +121,15 @@ func (s *siege) serveAhead(ahead time.Duration) {
 	})
 }
 
-func (s *siege) newKey() credential {
-	s.t.Helper()
-	issued, err := s.manager.CreateAccountWithKey(s.t.Context(), tester, s.ws,
+func (s *siege) newKey() credential { return newKeyOf(s.t, s.backend, s.ws) }
+
+// newKeyOf makes a key of a service account of its own.
+func newKeyOf(t *testing.T, b *backend, in workspace.ID) credential {
+	t.Helper()
+	issued, err := b.manager.CreateAccountWithKey(t.Context(), tester, in,
 		manage.NewServiceAccount{Name: "robot-" + strings.ToLower(workspace.Unique()), Role: "admin"}, manage.NewKey{Name: "robot"})
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return credential{string(issued.ID), issued.Secret.Reveal()}
 }
@@ -271,7 +274,8 @@ func (s *siege) anyToken() (key, token string) {
 	return key, token
 }
 
-// until runs clients, verifiers and managers while a function lasts.
+// until runs clients, verifiers and managers while a function lasts, and then until
+// they have seen enough: what a busy machine gets done in a second is little.
 func (s *siege) until(f func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
@@ -298,14 +302,19 @@ func (s *siege) until(f func()) {
 			s.verify(ctx, key, token)
 		}
 	})
-	each(150*time.Millisecond, func() {
-		if key, ok := s.take(); ok {
-			limited, cancel := context.WithTimeout(ctx, 5*time.Second) // a replica may be frozen
-			s.revoke(limited, s.replicas[rand.IntN(len(s.replicas))], key)
-			cancel()
-		}
-	})
+	for _, r := range s.replicas { // a manager each: a revocation may wait until a lease has run out
+		each(450*time.Millisecond, func() {
+			if key, ok := s.take(); ok {
+				limited, cancel := context.WithTimeout(ctx, 20*time.Second) // a replica may be frozen
+				s.revoke(limited, r, key)
+				cancel()
+			}
+		})
+	}
 	f()
+	for waited := 0; waited < 600 && !s.meaningful(); waited++ {
+		wait(ctx, 100*time.Millisecond)
+	}
 	cancel()
 	running.Wait()
 }
@@ -326,7 +335,13 @@ func (s *siege) holds() {
 	issued, unavailable, acknowledged, pending, accepted, refused := s.counts()
 	s.t.Logf("%d tokens, %d times none was to be had; %d revocations in force at once, %d later; %d tokens accepted by verifiers, %d refused",
 		issued, unavailable, acknowledged, pending, accepted, refused)
-	if issued < 50 || acknowledged+pending < 1 || accepted < 20 || refused < 5 {
+	if !s.meaningful() {
 		s.t.Error("too little has happened for this to mean anything")
 	}
+}
+
+// meaningful tells whether enough has happened for the history to mean anything.
+func (s *siege) meaningful() bool {
+	issued, _, acknowledged, pending, accepted, refused := s.counts()
+	return issued >= 50 && acknowledged+pending >= 1 && accepted >= 20 && refused >= 5
 }
