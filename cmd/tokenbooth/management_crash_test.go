@@ -84,8 +84,7 @@ func killManagement(t *testing.T, env []string, url string) {
 // asks again.
 func TestServeKilledAtEveryStatement(t *testing.T) {
 	t.Parallel()
-	type call func(ctx context.Context, c *admin.Client, id string) (admin.IssuedKey, error)
-	for name, change := range map[string]call{
+	for name, change := range map[string]keyChange{
 		"create": func(ctx context.Context, c *admin.Client, _ string) (admin.IssuedKey, error) {
 			return c.CreateKey(ctx, "acme", admin.NewKey{ServiceAccount: "ci", Name: "created"})
 		},
@@ -95,62 +94,68 @@ func TestServeKilledAtEveryStatement(t *testing.T) {
 		"roll": func(ctx context.Context, c *admin.Client, id string) (admin.IssuedKey, error) {
 			return c.RotateKey(ctx, "acme", id, admin.Rotation{RevokeTokens: true})
 		},
-		"revoke": func(ctx context.Context, c *admin.Client, id string) (issued admin.IssuedKey, err error) {
+		"revoke": func(ctx context.Context, c *admin.Client, id string) (none admin.IssuedKey, err error) {
 			_, err = c.RevokeKey(ctx, "acme", id, admin.Revocation{})
-			return issued, err
+			return none, err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			direct := schematest.PostgresURL(t)
-			wire, through := proxied(t, direct)
-			env := onPostgres(direct)
-			made := bootstrapped(t, env, bootstrapArgs("Acme", "ci")...)
-			b := participant(t, env)
-			env = append(env, "TOKENBOOTH_DATABASE_URL="+through)
-			killed, cut := 0, ""
-			for at := int32(1); ; at++ {
-				key := newKeyOf(t, b, workspace.ID(made.WorkspaceID))
-				execute(t, b.db, "DELETE FROM replicas") // of those that were killed
-				r := serveReady(t, env)
-				client, err := admin.New(admin.Config{URL: r.url, Credential: made.ownerKey().secret})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if cut != "" {
-					if _, err := change(t.Context(), client, cut); err != nil {
-						t.Errorf("once more after the kill: %v", err)
-					}
-				}
-				var sent atomic.Int32
-				before := func() bool {
-					if sent.Add(1) < at {
-						return true
-					}
-					r.signal(syscall.SIGKILL)
-					return false
-				}
-				wire.ask.Store(&before)
-				issued, err := change(t.Context(), client, key.id)
-				wire.ask.Store(nil)
-				if err == nil && name != "revoke" {
-					wantToken(t, r.url, credential{issued.ClientID, *issued.ClientSecret})
-				}
-				if err == nil {
-					r.kill()
-				}
-				eventually(t, "the end of the server", r.hasExited)
-				wantManaged(t, direct, nil, nil)
-				if err == nil {
-					t.Logf("killed before each of %d messages", killed)
-					break
-				}
-				killed, cut = killed+1, key.id
-			}
-			if killed < 8 {
-				t.Errorf("it was killed %d times: a change takes more statements than that", killed)
-			}
+			killAtEveryStatement(t, change)
 		})
+	}
+}
+
+// keyChange changes a key, or makes one; what it issues has a secret.
+type keyChange func(ctx context.Context, c *admin.Client, id string) (admin.IssuedKey, error)
+
+func killAtEveryStatement(t *testing.T, change keyChange) {
+	direct := schematest.PostgresURL(t)
+	wire, through := proxied(t, direct)
+	env := onPostgres(direct)
+	made := bootstrapped(t, env, bootstrapArgs("Acme", "ci")...)
+	b := participant(t, env)
+	env = append(env, "TOKENBOOTH_DATABASE_URL="+through)
+	killed, cut := 0, "" // cut is the key whose change was cut off
+	for {
+		key := newKeyOf(t, b, workspace.ID(made.WorkspaceID))
+		execute(t, b.db, "DELETE FROM replicas") // of those that were killed
+		r := serveReady(t, env)
+		client, err := admin.New(admin.Config{URL: r.url, Credential: made.ownerKey().secret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cut != "" {
+			if _, err := change(t.Context(), client, cut); err != nil {
+				t.Errorf("once more after the kill: %v", err)
+			}
+		}
+		left := atomic.Int32{}
+		left.Store(int32(killed))
+		mayPass := func() bool {
+			if left.Add(-1) >= 0 {
+				return true
+			}
+			r.signal(syscall.SIGKILL)
+			return false
+		}
+		wire.ask.Store(&mayPass)
+		issued, err := change(t.Context(), client, key.id)
+		wire.ask.Store(nil)
+		if err == nil {
+			if issued.ClientSecret != nil {
+				wantToken(t, r.url, credential{issued.ClientID, *issued.ClientSecret})
+			}
+			break
+		}
+		eventually(t, "the end of the server", r.hasExited)
+		wantManaged(t, direct, nil, nil)
+		killed, cut = killed+1, key.id
+	}
+	wantManaged(t, direct, nil, nil)
+	t.Logf("killed before each of %d messages", killed)
+	if killed < 8 {
+		t.Error("a change takes more statements than that")
 	}
 }
 
