@@ -13,6 +13,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
+	"github.com/tokenbooth/tokenbooth/workspace/console"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
 
@@ -27,6 +28,7 @@ type backend struct {
 	policy  *policy.Policy
 	manager *manage.Manager
 	now     func() time.Time // nil: time.Now
+	demo    *console.Demo    // of dev alone; nil: there is none
 }
 
 // openBackend opens the configured database, brings it to the present schema and

@@ -252,6 +252,7 @@ func (d *demo) describe(s *server, ops string) {
 	d.Issuer = s.config.Issuer
 	d.APIURL = s.config.Issuer + admin.BasePath
 	d.LoginURL = s.config.Issuer + endpoint.LoginPath
+	d.ConsoleURL = s.demo.Link(s.config.Issuer)
 	d.JWKSURI = s.config.Issuer + endpoint.JWKSPath
 	d.WhoamiURL = s.config.Issuer + endpoint.WhoamiPath
 	d.OperationsURL = "http://" + ops
@@ -271,6 +272,7 @@ func (d *demo) print(w io.Writer, asJSON bool) error {
   secret     %[5]s
   scope      %[6]s
   admin key  %[10]s (of the owner, for %[11]s)
+  console    %[12]s
 
 Exchange the key for a token:
 
@@ -282,6 +284,6 @@ Keep the token, and ask whose it is:
   curl -sS %[8]s -H "Authorization: Bearer $TOKEN"
 
 Verify it anywhere with %[9]s
-`, d.Issuer, d.Workspace, d.WorkspaceID, d.ClientID, d.ClientSecret, d.Scope, d.LoginURL, d.WhoamiURL, d.JWKSURI, d.AdminKey, d.APIURL)
+`, d.Issuer, d.Workspace, d.WorkspaceID, d.ClientID, d.ClientSecret, d.Scope, d.LoginURL, d.WhoamiURL, d.JWKSURI, d.AdminKey, d.APIURL, d.ConsoleURL)
 	return err
 }

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/console"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
 
@@ -14,6 +16,7 @@ import (
 type demo struct {
 	Issuer        string             `json:"issuer"`
 	APIURL        string             `json:"api_url"`
+	ConsoleURL    string             `json:"console_url"` // signs in as the owner
 	LoginURL      string             `json:"login_url"`
 	JWKSURI       string             `json:"jwks_uri"`
 	WhoamiURL     string             `json:"whoami_url"`
@@ -59,6 +62,7 @@ func makeDemo(ctx context.Context, b *backend) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.demo = &console.Demo{User: owner.UserID, Token: rand.Text()}
 	scope, _ := b.policy.Catalogue.Role(demoRole)
 	d := &demo{
 		Workspace: ws.Slug, WorkspaceID: string(ws.ID), Scope: scope, Fixtures: map[string]fixture{},

@@ -137,6 +137,9 @@ func (s *server) mount() error {
 	if err := s.mountManagement(e, issuer.Authenticator); err != nil {
 		return err
 	}
+	if err := s.newConsole().Mount(e); err != nil {
+		return err
+	}
 	s.public = newHTTPServer(e, s.log)
 	s.ops = newHTTPServer(s.operations(), s.log)
 	return nil

@@ -20,10 +20,12 @@ import (
 // request (Idempotency-Key); Request is its route and body.
 //
 // The answer of a creation holds a secret, so it is kept sealed, under a key that
-// is derived from Key and the pepper, and only for a short while.
+// is derived from Key and the pepper, and only for a short while; with Hide it is
+// not kept at all, and a repetition gets the answer without it.
 type Once struct {
 	Key     string
 	Request string
+	Hide    bool
 }
 
 // For how long a repetition gets the whole answer again, and how long one is
@@ -75,6 +77,9 @@ func (u *unit) onlyOnce(ctx context.Context, in workspace.ID, create func() (mad
 		result, err := create()
 		if err != nil {
 			return err
+		}
+		if u.by.once.Hide {
+			result.Secret = ""
 		}
 		return u.keepOnce(ctx, id, request, result)
 	case err != nil:

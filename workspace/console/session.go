@@ -1,0 +1,18 @@
+package console
+
+import (
+	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/identity"
+)
+
+// begin signs a person in, who has just proved who they are, and goes on to next.
+func (r *request) begin(user workspace.UserID, by identity.Method, next string) (page, error) {
+	from := r.origin()
+	_, err := r.h.Sessions.Start(r.ctx, identity.Session{UserID: user, Method: by, Address: from.Address, Agent: from.Agent})
+	return seeOther(r.h.next(next)), err
+}
+
+// signOut ends the session of this browser.
+func signOut(r *request) (page, error) {
+	return seeOther(r.h.path("sign-in") + "?notice=signed-out"), r.h.Sessions.End(r.ctx)
+}
