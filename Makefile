@@ -10,10 +10,10 @@ BENCH        ?= .
 LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
-.PHONY: help go run build test check lint bench fuzz deps
+.PHONY: help go run build test check lint bench fuzz screenshots deps
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The server takes make's place in its shell, so that it gets the signals that make gets.
 run: go ## start a throw-away Tokenbooth on this machine
@@ -56,6 +56,9 @@ fuzz: ## run each fuzz target FUZZTIME (50000x, or 1m)
 		echo "$$target in $${file%/*}"; \
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$${file%/*}"; \
 	done
+
+screenshots: go deps ## take the pictures of the console for the documentation
+	go test ./cmd/tokenbooth -run '^TestPictures$$' -count=1 -pictures $(CURDIR)/deploy/docs/images
 
 go:
 	@command -v go >/dev/null || { echo "please install Go 1.26 or newer (https://go.dev/dl) and put it on the PATH" >&2; exit 1; }

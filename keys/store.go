@@ -68,6 +68,15 @@ func EndSecret(ctx context.Context, tx sqlx.ExtContext, id ID, secret string, at
 	return n == 1, err
 }
 
+// ExtendSecret lets one secret of a key that has an end live until a later instant.
+func ExtendSecret(ctx context.Context, tx sqlx.ExtContext, id ID, secret string, until workspace.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE key_secrets SET expires_at = ? WHERE key_id = ? AND id = ? AND expires_at < ?`, until, id, secret, until)
+	if err != nil {
+		return fmt.Errorf("extend a secret of key %s: %w", id, err)
+	}
+	return nil
+}
+
 // Revoke ends a key for good and denies its tokens. It returns the new
 // generation, and whether the key was live until now.
 func Revoke(ctx context.Context, tx sqlx.ExtContext, id ID, reason string, at workspace.Time) (int64, bool, error) {

@@ -129,6 +129,11 @@ func (a *Audiences) carriedByAny(names []string, scope string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return a.Known(name) && a.carries([]string{name}, scope) })
 }
 
+// Carriers lists the audiences whose tokens may hold the scope, the issuer first.
+func (a *Audiences) Carriers(scope string) []string {
+	return slices.DeleteFunc(a.Names(), func(name string) bool { return !a.carries([]string{name}, scope) })
+}
+
 // narrow keeps the scopes that a token for these audiences may hold.
 func (a *Audiences) narrow(s oauth.Scope, chosen []string) oauth.Scope {
 	return keep(s, func(scope string) bool { return a.carries(chosen, scope) })

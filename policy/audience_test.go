@@ -92,3 +92,20 @@ func TestNewAudiences(t *testing.T) {
 		}
 	}
 }
+
+func TestCarriers(t *testing.T) {
+	t.Parallel()
+	audiences, err := policy.NewAudiences("https://login.example.com", "", []policy.Audience{{Name: "a", Resources: []string{"collectors"}}, {Name: "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for scope, want := range map[string][]string{
+		"collectors:read": {"https://login.example.com", "a", "b"},
+		"pipelines:read":  {"https://login.example.com", "b"},
+		"members:read":    {"https://login.example.com"},
+	} {
+		if got := audiences.Carriers(scope); !slices.Equal(got, want) {
+			t.Errorf("%s is carried by %v, want %v", scope, got, want)
+		}
+	}
+}

@@ -44,13 +44,16 @@ func (s *server) record(ctx context.Context) {
 	}
 }
 
-// forgetReplays ends answers that are kept for repeated requests, when their time
-// is over. What it cannot do now it does the next time.
+// forgetReplays ends answers that are kept for repeated requests, and sessions and
+// links that are of no use any more, when their time is over. What it cannot do now it does the next time.
 func (s *server) forgetReplays(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
 	if err := s.manager.ForgetReplays(ctx); err != nil && ctx.Err() == nil {
 		s.log.Warn("cannot forget old answers; trying again", "error", err)
+	}
+	if err := s.manager.ForgetSignIns(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("cannot forget sessions and links that have ended; trying again", "error", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
+	"github.com/tokenbooth/tokenbooth/workspace/identity"
 )
 
 // Config is everything an operator decides. Its shape is the shape of the
@@ -117,6 +118,33 @@ type Config struct {
 		// Secret signs what it is told.
 		Secret string
 	}
+	Console struct {
+		// SessionLifetime is how long a session lasts from its beginning.
+		SessionLifetime time.Duration
+		// SessionIdle is how long it lasts without a request.
+		SessionIdle time.Duration
+	}
+	SignIn struct {
+		// OIDC is the provider that people sign in to the console with.
+		OIDC struct {
+			// Issuer is empty when there is none.
+			Issuer string
+			// ClientID is what the provider calls this service.
+			ClientID string
+			// ClientSecret is empty for a public client. Secret.
+			ClientSecret string
+			// Name is the provider as people know it.
+			Name string
+			// Scopes are asked for; openid is among them.
+			Scopes []string
+			// Claim is the one that holds a person's groups; empty means that groups say nothing.
+			Claim string
+			// Admins are the groups of organization admins; none means that the provider does not say who is one.
+			Admins []string
+			// Workspaces gives groups roles in workspaces.
+			Workspaces []MappedWorkspace
+		}
+	}
 	HTTP struct {
 		// TrustedProxies are the networks whose X-Forwarded-For is believed.
 		TrustedProxies []netip.Prefix
@@ -139,6 +167,13 @@ type ResourceServer struct {
 	Algorithm string         `json:"algorithm,omitempty" yaml:"algorithm,omitempty"` // empty means the profile's, as below
 	Type      string         `json:"type,omitempty" yaml:"type,omitempty"`           // the typ header
 	Claims    map[string]any `json:"claims,omitempty" yaml:"claims,flow,omitempty"`  // the same in each token
+}
+
+// MappedWorkspace gives a group of the OpenID provider a role in a workspace.
+type MappedWorkspace struct {
+	Value     string `json:"value" yaml:"value"` // of the claim
+	Workspace string `json:"workspace" yaml:"workspace"`
+	Role      string `json:"role" yaml:"role"`
 }
 
 // setting is one leaf of Config: what people call it and what it accepts. The file's
@@ -216,6 +251,24 @@ func settings(c *Config) []*setting {
 			accepts: "an https URL (http only for a loopback host) that is told what happens to keys, or nothing to tell nobody"},
 		{key: "webhook.secret", field: &c.Webhook.Secret, secret: true, check: func() error { return checkWebhookSecret(c) },
 			accepts: "the base64 of 24 to 64 bytes, from `openssl rand -base64 32`, or whsec_BASE64; required with webhook.url"},
+		duration("console.session_lifetime", &c.Console.SessionLifetime, identity.DefaultLifetime, 15*time.Minute, 7*day),
+		duration("console.session_idle", &c.Console.SessionIdle, identity.DefaultIdle, 5*time.Minute, day),
+		{key: "sign_in.oidc.issuer", field: &c.SignIn.OIDC.Issuer, check: on(&c.SignIn.OIDC.Issuer, checkProvider),
+			accepts: "the https URL of an OpenID provider (http only for a loopback host), just as it names itself, or nothing for passwords and passkeys alone"},
+		{key: "sign_in.oidc.client_id", field: &c.SignIn.OIDC.ClientID, check: func() error { return checkClientID(c) },
+			accepts: "what the provider calls this service; required with sign_in.oidc.issuer"},
+		{key: "sign_in.oidc.client_secret", field: &c.SignIn.OIDC.ClientSecret, secret: true, check: func() error { return needsProvider(c, c.SignIn.OIDC.ClientSecret != "") },
+			accepts: "the secret that the provider knows this service by, or nothing if it is a public client there"},
+		{key: "sign_in.oidc.name", field: &c.SignIn.OIDC.Name, initial: "single sign-on", check: on(&c.SignIn.OIDC.Name, checkPresent),
+			accepts: "the provider's name as people know it; the button says \"Sign in with\" and this"},
+		{key: "sign_in.oidc.scopes", field: &c.SignIn.OIDC.Scopes, initial: "openid, profile, email", check: on(&c.SignIn.OIDC.Scopes, checkScopes),
+			accepts: "a list of scopes to ask the provider for, openid among them"},
+		{key: "sign_in.oidc.claim", field: &c.SignIn.OIDC.Claim, check: func() error { return needsProvider(c, c.SignIn.OIDC.Claim != "") },
+			accepts: "the claim that holds a person's groups, such as groups, as a text or a list of them"},
+		{key: "sign_in.oidc.admins", field: &c.SignIn.OIDC.Admins, check: func() error { return needsClaim(c, len(c.SignIn.OIDC.Admins) > 0) },
+			accepts: "a list of groups whose people are organization admins, and nobody else who signs in with the provider, or nothing to leave that to people here"},
+		{key: "sign_in.oidc.workspaces", field: &c.SignIn.OIDC.Workspaces, check: func() error { return checkMapping(c) },
+			accepts: "a list such as [{value: payments-team, workspace: payments, role: manager}]; whoever signs in with the provider has the highest role that their groups give in each workspace that is named, or none"},
 		{key: "http.trusted_proxies", field: &c.HTTP.TrustedProxies, accepts: "a list of networks, such as 10.0.0.0/8 or 192.0.2.7/32",
 			check: on(&c.HTTP.TrustedProxies, each(checkProxy))},
 		duration("http.shutdown_delay", &c.HTTP.ShutdownDelay, 5*time.Second, 0, 5*time.Minute),

@@ -104,8 +104,15 @@ audiences: {servers: [{audience: https://api.example.com, resources: [collectors
 catalogue:
   resources: {collectors: [read, update]}
   roles: {auditor: ["*:read"]}
+sign_in: {oidc: {issuer: https://idp.example.com/, client_id: booth, claim: groups, admins: [ops], workspaces: [{value: payments-team, workspace: payments, role: manager}]}}
 `
 	values := map[string]string{
+		"sign_in.oidc.issuer":     "https://idp.example.com/",
+		"sign_in.oidc.client_id":  "booth",
+		"sign_in.oidc.claim":      "groups",
+		"sign_in.oidc.admins":     "ops",
+		"sign_in.oidc.workspaces": "[{value: payments-team, workspace: payments, role: manager}]",
+
 		"http.trusted_proxies":   "10.0.0.0/8, 2001:db8::/32",
 		"keys.accepted_prefixes": "old,older",
 		"keys.cache_size":        "500",
@@ -193,6 +200,20 @@ func TestRefusals(t *testing.T) {
 		{"resource without action", "catalogue: {resources: {a: []}}", "has no actions"},
 		{"action in capitals", "catalogue: {resources: {a: [Read]}}", `the action "Read" of "a"`},
 		{"role with one word", "catalogue: {roles: {a: [read]}}", `the pattern "read" of role "a"`},
+		{"provider without a client", "sign_in: {oidc: {issuer: https://idp.example.com}}", "sign_in.oidc.client_id"},
+		{"provider in the clear", "sign_in: {oidc: {issuer: http://idp.example.com, client_id: a}}", "would carry secrets unencrypted"},
+		{"provider with a query", "sign_in: {oidc: {issuer: 'https://idp.example.com?a', client_id: a}}", "has a query"},
+		{"client without a provider", "sign_in: {oidc: {client_id: a}}", "sign_in.oidc.issuer is not"},
+		{"client secret without a provider", "sign_in: {oidc: {client_secret: a}}", "sign_in.oidc.issuer is not"},
+		{"provider without a name", "sign_in: {oidc: {name: ''}}", "is empty"},
+		{"scopes without openid", "sign_in: {oidc: {scopes: [email]}}", "lacks openid"},
+		{"two scopes in one", "sign_in: {oidc: {scopes: [openid, 'a b']}}", `"a b"`},
+		{"admins without a claim", "sign_in: {oidc: {issuer: https://idp.example.com, client_id: a, admins: [ops]}}", "sign_in.oidc.claim"},
+		{"mapping without a claim", "sign_in: {oidc: {issuer: https://idp.example.com, client_id: a, workspaces: [{value: a, workspace: b, role: viewer}]}}", "sign_in.oidc.claim"},
+		{"mapping to an unknown role", "sign_in: {oidc: {issuer: https://idp.example.com, client_id: a, claim: groups, workspaces: [{value: a, workspace: b, role: boss}]}}", `item 1 has the role "boss"`},
+		{"mapping without a workspace", "sign_in: {oidc: {issuer: https://idp.example.com, client_id: a, claim: groups, workspaces: [{value: a, role: viewer}]}}", "item 1 lacks"},
+		{"mapping with an unknown key", "sign_in: {oidc: {workspaces: [{valu: a}]}}", `unknown key "valu" (did you mean value?)`},
+		{"mapping that is no list", "sign_in: {oidc: {workspaces: x}}", "is not a list"},
 		{"audience with a blank", "audiences: {servers: [{audience: a b}]}", `the audience "a b"`},
 		{"unknown profile", "audiences: {servers: [{audience: a, profile: kong}]}", `the audience "a": the profile "kong": choose one of`},
 		{"unknown algorithm", "audiences: {servers: [{audience: a, algorithm: HS256}]}", `the algorithm "HS256": choose one of ES256`},

@@ -24,7 +24,9 @@ func decode(field any, node *yaml.Node) error {
 	case *map[string][]string:
 		return decodeLists(field, node)
 	case *[]ResourceServer:
-		return decodeServers(field, node)
+		return decodeItems(field, node, decodeServer)
+	case *[]MappedWorkspace:
+		return decodeItems(field, node, decodeMapped)
 	}
 	if node.Kind != yaml.ScalarNode {
 		return errors.New("is a list or a section, not one value")
@@ -134,19 +136,20 @@ func decodeLists(field *map[string][]string, node *yaml.Node) error {
 	return nil
 }
 
-func decodeServers(field *[]ResourceServer, node *yaml.Node) error {
+// decodeItems reads a list of mappings.
+func decodeItems[T any](field *[]T, node *yaml.Node, decodeItem func(*yaml.Node) (T, error)) error {
 	if node.Kind != yaml.SequenceNode {
 		return errors.New("is not a list")
 	}
-	var servers []ResourceServer
-	for i, item := range node.Content {
-		server, err := decodeServer(item)
+	var items []T
+	for i, node := range node.Content {
+		item, err := decodeItem(node)
 		if err != nil {
 			return fmt.Errorf("item %d %w", i+1, err)
 		}
-		servers = append(servers, server)
+		items = append(items, item)
 	}
-	*field = servers
+	*field = items
 	return nil
 }
 
@@ -175,6 +178,23 @@ func decodeServer(node *yaml.Node) (ResourceServer, error) {
 		}
 	}
 	return server, err
+}
+
+func decodeMapped(node *yaml.Node) (MappedWorkspace, error) {
+	var mapped MappedWorkspace
+	entries, err := mapping(node)
+	fields := map[string]*string{"value": &mapped.Value, "workspace": &mapped.Workspace, "role": &mapped.Role}
+	for _, e := range entries {
+		if err != nil {
+			break
+		}
+		if field := fields[e.name]; field != nil {
+			err = decode(field, e.value)
+		} else {
+			err = fmt.Errorf("has the unknown key %q%s", e.name, didYouMean(e.name, []string{"value", "workspace", "role"}))
+		}
+	}
+	return mapped, err
 }
 
 // decodeClaims reads a mapping of any shape that JSON can write.

@@ -61,7 +61,7 @@ $ tokenbooth dev --listen 127.0.0.1:0 --json`,
 			return dev(c.Context(), env, o)
 		},
 	}
-	command.Flags().StringVar(&o.listen, "listen", "", "serve on `HOST:PORT`; port 0 takes a free one (default "+devAddress+", or a free one if that is taken)")
+	command.Flags().StringVar(&o.listen, "listen", "", "serve on `HOST:PORT`, such as localhost:8080 to try passkeys; port 0 takes a free one (default "+devAddress+", or a free one if that is taken)")
 	command.Flags().StringVar(&o.databaseURL, "database-url", "", "use the database at `URL`, which must be empty or made by dev")
 	command.Flags().StringVar(&o.redisURL, "redis-url", "", "use the Redis at `URL`")
 	command.Flags().BoolVar(&o.json, "json", false, "print one line of JSON when ready")
@@ -86,7 +86,7 @@ func dev(ctx context.Context, env *environment, o devOptions) error {
 		return fmt.Errorf("make a directory for throw-away data: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	config, err := devConfig(env, o, "http://"+public.Addr().String(), dir)
+	config, err := devConfig(env, o, devIssuer(o.listen, public.Addr()), dir)
 	if err != nil {
 		return err
 	}
@@ -127,6 +127,16 @@ func devListener(address string) (net.Listener, error) {
 		return listener, nil
 	}
 	return listen("127.0.0.1:0", "--listen")
+}
+
+// devIssuer names the server as it was asked to listen: passkeys work for a name such
+// as localhost alone.
+func devIssuer(listen string, public net.Addr) string {
+	host, port, _ := net.SplitHostPort(public.String())
+	if named, _, err := net.SplitHostPort(listen); err == nil {
+		host = named
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }
 
 // devConfig is the configuration of the demo: the defaults, a catalogue, and a

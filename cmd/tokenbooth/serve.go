@@ -24,7 +24,11 @@ and listens on 127.0.0.1:8080, with health and metrics on 127.0.0.1:9090. Set
 database.url to a PostgreSQL server to run several replicas.
 
 SIGTERM makes it leave readiness, serve on for http.shutdown_delay, finish what
-is running, and end with code 0. A second signal ends it at once.`,
+is running, and end with code 0. A second signal ends it at once.
+
+While nobody can sign in to the console yet, it prints an address on standard
+output that makes the first organization admin, once and for 30 minutes. setup-link
+makes another one.`,
 		Example: `$ tokenbooth serve
 $ tokenbooth serve --config /etc/tokenbooth.yaml
 $ TOKENBOOTH_DATABASE_URL_FILE=/run/secrets/database-url tokenbooth serve --issuer https://login.example.com`,
@@ -34,13 +38,13 @@ $ TOKENBOOTH_DATABASE_URL_FILE=/run/secrets/database-url tokenbooth serve --issu
 			if err != nil {
 				return err
 			}
-			return serve(c.Context(), config, newLog(env.stderr, config))
+			return serve(c.Context(), config, env.stdout, newLog(env.stderr, config))
 		},
 	}
 }
 
 // serve runs one replica from configuration to shutdown.
-func serve(ctx context.Context, config *Config, log *slog.Logger) error {
+func serve(ctx context.Context, config *Config, out io.Writer, log *slog.Logger) error {
 	// First, so that a wrong address leaves nothing behind on the disk.
 	public, err := listen(config.Listen, "--listen HOST:PORT")
 	if err != nil {
@@ -73,6 +77,9 @@ func serve(ctx context.Context, config *Config, log *slog.Logger) error {
 	}
 	log.Info("serving", "issuer", config.Issuer, "listen", public.Addr().String(), "operations", ops.Addr().String(),
 		"database", string(b.db.Dialect()), "signing_keys", s.ring.Holds(), "version", readBuild().Version)
+	if err := offerSetUp(ctx, b, out); err != nil {
+		return err
+	}
 	if err := s.run(ctx, public, ops); err != nil {
 		return err
 	}

@@ -21,9 +21,20 @@ type Filter struct {
 	ActorID   string
 	SubjectID string
 	Action    string    // exact, or what begins alike: key.*
+	Outcome   string    // of uses of keys, and then nothing else
 	Since     time.Time // included
 	Until     time.Time // not included
+	Only      Only      // empty: both kinds
 }
+
+// Only is one of the kinds of entries.
+type Only string
+
+// The kinds.
+const (
+	OnlyEvents Only = "events" // of management
+	OnlyUses   Only = "uses"   // of keys
+)
 
 // Entry is a management event or a use of a key. Of the latter the subject is the
 // key and the actor its owner.
@@ -72,6 +83,12 @@ func List(ctx context.Context, q sqlx.ExtContext, f Filter, after Position, limi
 	for _, c := range []*conditions{events, exchanges} {
 		c.common(f, after)
 	}
+	if f.Only == OnlyUses {
+		events.Add(`1 = 0`)
+	}
+	if f.Only == OnlyEvents {
+		exchanges.Add(`1 = 0`)
+	}
 	managed, args := events.newest(eventEntries, limit)
 	used, more := exchanges.newest(exchangeEntries, limit)
 	query := `SELECT ` + entryColumns + ` FROM (` + managed + `) AS events
@@ -114,6 +131,9 @@ func (f Filter) ofEvents() *conditions {
 	c.where(`(key_id = ? OR subject_id = ?)`, f.KeyID)
 	c.where(`actor_id = ?`, f.ActorID)
 	c.where(`subject_id = ?`, f.SubjectID)
+	if f.Outcome != "" {
+		c.Add(`1 = 0`) // events have none
+	}
 	return c
 }
 
@@ -128,6 +148,7 @@ func (f Filter) ofExchanges() *conditions {
 	c.where(`key_id = ?`, f.KeyID)
 	c.where(`owner_id = ?`, f.ActorID)
 	c.where(`key_id = ?`, f.SubjectID)
+	c.where(`outcome = ?`, f.Outcome)
 	return c
 }
 

@@ -149,6 +149,8 @@ func TestListFilters(t *testing.T) {
 			"since":                 {audit.Filter{Since: minute(7).Time}, []int{9, 8, 7}},
 			"since a little later":  {audit.Filter{Since: minute(7).Add(1)}, []int{9, 8}},
 			"until":                 {audit.Filter{Until: minute(2).Time}, []int{1, 0}},
+			"events alone":          {audit.Filter{Only: audit.OnlyEvents}, []int{8, 6, 4, 2, 0}},
+			"uses alone":            {audit.Filter{Only: audit.OnlyUses}, []int{9, 7, 5, 3, 1}},
 			"all together":          {audit.Filter{OwnerID: "sa_1", KeyID: "tbk_2", Action: "key.*", Since: minute(1).Time, Until: minute(9).Time}, []int{8, 4}},
 			"what there is not":     {audit.Filter{OwnerID: "sa_2"}, nil},
 		} {

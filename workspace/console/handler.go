@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -22,13 +23,18 @@ type Handler struct {
 	Log      *slog.Logger
 	Demo     *Demo // nil: there is none
 
+	Provider *identity.Provider // to sign in with; nil: there is none
+	Mapping  identity.Mapping   // of its groups
+
 	// Note attaches facts about a request to its log line.
 	Note func(echo.Context, ...slog.Attr)
 
-	base   string // path of the issuer; empty or without a trailing slash
-	cross  *http.CrossOriginProtection
-	assets *assets
-	pages  pages
+	base     string // path of the issuer; empty or without a trailing slash
+	cross    *http.CrossOriginProtection
+	assets   *assets
+	pages    pages
+	passkeys *identity.RelyingParty // nil: the issuer has no name
+	attempts attempts               // with passwords
 }
 
 // operation answers one method of one route.
@@ -61,6 +67,9 @@ func (h *Handler) Mount(e *echo.Echo) error {
 	// Behind a proxy that changes Host, a browser still says what it sees.
 	if err := h.cross.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
 		return fmt.Errorf("issuer: %w", err)
+	}
+	if h.passkeys, err = identity.NewRelyingParty(h.Issuer); err != nil && !errors.Is(err, identity.ErrAddress) {
+		return err
 	}
 	if h.assets, err = loadAssets(); err != nil {
 		return err
@@ -129,7 +138,9 @@ func (h *Handler) serve(c echo.Context, route route) (err error) {
 	secure(c.Response().Header())
 	r := &request{Context: c, h: h}
 	defer func() {
-		if cause := recover(); cause != nil {
+		if cause := recover(); cause == http.ErrAbortHandler { //nolint:errorlint // a panic with it is its only use
+			panic(cause)
+		} else if cause != nil {
 			h.Log.Error("panic", "error", cause, "request_id", r.requestID(), "stack", string(debug.Stack()))
 			err = h.fail(r, errPanic)
 		}

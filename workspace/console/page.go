@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"io/fs"
 	"net/http"
 	"path"
@@ -33,6 +34,8 @@ type page struct {
 	content     []byte // instead of a template
 	contentType string
 	filename    string // to save it as; empty: shown
+
+	stream func(io.Writer) error // instead of content: what it writes is sent as it comes
 }
 
 // seeOther sends the browser to another page, with GET.
@@ -122,7 +125,7 @@ func (r *request) render(p page) ([]byte, error) {
 // write answers with a page.
 func (h *Handler) write(r *request, p page) error {
 	body, kind := p.content, p.contentType
-	if p.location == "" && p.content == nil {
+	if p.location == "" && p.content == nil && p.stream == nil {
 		var err error
 		if body, err = r.render(p); err != nil {
 			return h.fail(r, err)
@@ -140,7 +143,25 @@ func (h *Handler) write(r *request, p page) error {
 	if p.filename != "" {
 		r.Response().Header().Set(echo.HeaderContentDisposition, fmt.Sprintf("attachment; filename=%q", p.filename))
 	}
+	if p.stream != nil {
+		return h.sendStream(r, kind, p.stream)
+	}
 	return r.send(cmp.Or(p.status, http.StatusOK), kind, body)
+}
+
+// sendStream writes an answer as it is made. When that fails, the connection is cut,
+// so that nobody takes what came for the whole.
+func (h *Handler) sendStream(r *request, kind string, stream func(io.Writer) error) error {
+	r.Response().Header().Set(echo.HeaderContentType, kind)
+	r.Response().WriteHeader(http.StatusOK)
+	if r.Request().Method == http.MethodHead {
+		return nil
+	}
+	if err := stream(r.Response()); err != nil {
+		h.Log.Error("answer broken off", "error", err, "request_id", r.requestID())
+		panic(http.ErrAbortHandler)
+	}
+	return nil
 }
 
 // send writes an answer; to HEAD without its body.

@@ -7,9 +7,9 @@ import (
 
 // routes is the whole console.
 func (h *Handler) routes() []route {
-	const get, post = http.MethodGet, http.MethodPost
 	return slices.Concat([]route{
-		{method: get, path: "/", run: start},
-		{method: post, path: "/sign-out", run: signOut},
-	}, h.demoRoutes(), h.homeRoutes())
+		{method: http.MethodGet, path: "/", run: start},
+	}, h.demoRoutes(), h.signInRoutes(), h.linkRoutes(), h.accountRoutes(), h.serviceAccountsRoutes(), h.membersRoutes(), h.auditRoutes(), h.usageRoutes(), h.settingsRoutes(),
+		h.providerRoutes(), h.passkeyRoutes(), h.homeRoutes(), h.keyListRoutes(), h.keyNewRoutes(), h.revealRoutes(), h.keyRoutes(), h.myKeysRoutes(),
+		h.workspacesRoutes(), h.peopleRoutes(), h.policyRoutes(), h.signingKeysRoutes(), h.verifiersRoutes())
 }

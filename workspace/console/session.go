@@ -11,8 +11,3 @@ func (r *request) begin(user workspace.UserID, by identity.Method, next string) 
 	_, err := r.h.Sessions.Start(r.ctx, identity.Session{UserID: user, Method: by, Address: from.Address, Agent: from.Agent})
 	return seeOther(r.h.next(next)), err
 }
-
-// signOut ends the session of this browser.
-func signOut(r *request) (page, error) {
-	return seeOther(r.h.path("sign-in") + "?notice=signed-out"), r.h.Sessions.End(r.ctx)
-}

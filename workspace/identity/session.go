@@ -38,7 +38,7 @@ type Session struct {
 	Method    Method
 	Address   string // where it began
 	Agent     string
-	CreatedAt workspace.Time
+	CreatedAt workspace.Time // when the proof was given; zero for Start: now
 	SeenAt    workspace.Time // within a minute
 	ExpiresAt workspace.Time
 }
@@ -118,7 +118,10 @@ func (s *Sessions) Start(ctx context.Context, session Session) (Session, error) 
 		return session, fmt.Errorf("begin a session: %w", err)
 	}
 	now := workspace.At(s.store.Now())
-	session.ID, session.CreatedAt, session.SeenAt = "ses_"+workspace.Unique(), now, now
+	if session.CreatedAt.IsZero() {
+		session.CreatedAt = now
+	}
+	session.ID, session.SeenAt = "ses_"+workspace.Unique(), now
 	session.ExpiresAt = workspace.At(now.Add(s.store.Lifetime))
 	text, err := json.Marshal(session)
 	if err != nil {
@@ -191,6 +194,16 @@ func EndSessions(ctx context.Context, tx sqlx.ExtContext, user workspace.UserID,
 	return endSessions(ctx, tx, `UPDATE sessions SET ended_at = ? WHERE user_id = ? AND id <> ? AND ended_at IS NULL`, at, user, except)
 }
 
+// KeepSession lets a session of a user go on that is older than their password; an
+// empty one is none.
+func KeepSession(ctx context.Context, tx sqlx.ExtContext, user workspace.UserID, id string, at workspace.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE sessions SET created_at = ? WHERE user_id = ? AND id = ?`, at, user, id)
+	if err != nil {
+		return fmt.Errorf("keep the session %s: %w", id, err)
+	}
+	return nil
+}
+
 func endSessions(ctx context.Context, tx sqlx.ExtContext, query string, args ...any) (int64, error) {
 	result, err := tx.ExecContext(ctx, query, args...)
 	if err != nil {
@@ -214,7 +227,8 @@ type sessionStore struct {
 }
 
 // FindCtx implements scs.CtxStore. A session is found while it has not ended, is
-// within its limits, and its owner may sign in.
+// within its limits, its owner may sign in, and it is not from before they changed
+// their password: one that was just beginning then is in no list of sessions to end.
 func (s *sessionStore) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
 	now := s.Now()
 	var row struct {
@@ -222,7 +236,8 @@ func (s *sessionStore) FindCtx(ctx context.Context, token string) ([]byte, bool,
 		SeenAt workspace.Time `db:"seen_at"`
 	}
 	err := sqlx.GetContext(ctx, s.reader, &row, `SELECT s.data, s.seen_at FROM sessions s JOIN users u ON u.id = s.user_id
-		WHERE s.token = ? AND s.ended_at IS NULL AND s.expires_at > ? AND s.seen_at > ? AND u.disabled_at IS NULL AND u.deleted_at IS NULL`,
+		WHERE s.token = ? AND s.ended_at IS NULL AND s.expires_at > ? AND s.seen_at > ? AND u.disabled_at IS NULL AND u.deleted_at IS NULL
+		AND NOT EXISTS (SELECT 1 FROM passwords p WHERE p.user_id = s.user_id AND p.changed_at > s.created_at)`,
 		token, workspace.At(now), workspace.At(now.Add(-s.Idle)))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):

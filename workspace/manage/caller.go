@@ -18,6 +18,7 @@ const (
 	operatorCaller       callerKind = "operator"
 	userCaller           callerKind = "user"
 	serviceAccountCaller callerKind = "service_account"
+	providerCaller       callerKind = "provider"
 )
 
 // Caller is who asks, by which credential, from where, and on which conditions.
@@ -46,6 +47,10 @@ const agentLength = 256
 // Operator is whoever runs a command on the host with the installation's
 // secrets: nothing is withheld from them. The name appears in the audit log.
 func Operator(name string) Caller { return Caller{kind: operatorCaller, id: name} }
+
+// provider is the OpenID provider that the operator has told to say who may do what:
+// nothing is withheld from it, and only what the operator's mapping says is done.
+func provider(issuer string) Caller { return Caller{kind: providerCaller, id: issuer} }
 
 // User is a person who has proven who they are. What they may do is read anew in
 // every transaction.
@@ -94,7 +99,7 @@ func (c Caller) userID() workspace.UserID {
 // authorise reads what the caller holds and refuses the operation if that does
 // not suffice. To someone outside a workspace it does not exist.
 func (u *unit) authorise(ctx context.Context, op operation) error {
-	if u.by.kind == operatorCaller {
+	if u.by.kind == operatorCaller || u.by.kind == providerCaller {
 		u.all = true
 		return u.exists(ctx, op.in)
 	}

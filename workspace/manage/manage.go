@@ -20,11 +20,12 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/audit"
 	"github.com/tokenbooth/tokenbooth/workspace/change"
+	"github.com/tokenbooth/tokenbooth/workspace/identity"
 	"github.com/tokenbooth/tokenbooth/workspace/webhook"
 )
 
 // Manager performs the use cases. All fields are required, but Announce, Hurry,
-// Tell, Journal, Timing and Now.
+// Tell, Journal, Timing, Now and Passwords.
 type Manager struct {
 	Database *schema.DB
 	Format   *keys.Format
@@ -40,6 +41,8 @@ type Manager struct {
 	Timing  change.Timing       // of the replicas' leases; zero: change.DefaultTiming
 	Signing signing.Timing      // of the rotation of signing keys
 	Now     func() time.Time    // zero: time.Now
+
+	Passwords *identity.Passwords // nil: identity.DefaultPasswords
 }
 
 // operation says what is to be done, and what a caller needs for it.

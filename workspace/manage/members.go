@@ -123,6 +123,9 @@ func (u *unit) setMemberRole(ctx context.Context, member workspace.Member, role 
 	if len(had.Minus(has)) == 0 {
 		return nil
 	}
+	if err := u.narrowed(ctx, member.UserID, member.WorkspaceID); err != nil {
+		return err
+	}
 	return u.bumpPersonalKeys(ctx, member)
 }
 
@@ -180,12 +183,17 @@ func (u *unit) removeMember(ctx context.Context, member workspace.Member) error 
 	}
 	u.record("member.remove", member.WorkspaceID, string(member.UserID), map[string]any{"role": member.Role})
 	u.concerning(string(member.UserID))
-	return nil
+	return u.narrowed(ctx, member.UserID, member.WorkspaceID)
+}
+
+// seeMembers is for members and, so that nobody hides there, for organization admins.
+func seeMembers(in workspace.ID) operation {
+	return operation{need: "members:read", in: in, elsewhere: seeAll}
 }
 
 // Member reads a member.
 func (m *Manager) Member(ctx context.Context, by Caller, in workspace.ID, user workspace.UserID) (found workspace.Membership, err error) {
-	err = m.view(ctx, by, operation{need: "members:read", in: in}, func(ctx context.Context, u *unit) error {
+	err = m.view(ctx, by, seeMembers(in), func(ctx context.Context, u *unit) error {
 		found, err = workspace.FindMembership(ctx, u.tx, in, user)
 		return err
 	})
@@ -194,7 +202,7 @@ func (m *Manager) Member(ctx context.Context, by Caller, in workspace.ID, user w
 
 // Members lists the members of a workspace.
 func (m *Manager) Members(ctx context.Context, by Caller, in workspace.ID, f workspace.MemberFilter, page workspace.Page) (found []workspace.Membership, err error) {
-	err = m.view(ctx, by, operation{need: "members:read", in: in}, func(ctx context.Context, u *unit) error {
+	err = m.view(ctx, by, seeMembers(in), func(ctx context.Context, u *unit) error {
 		found, err = workspace.ListMembers(ctx, u.tx, in, f, page)
 		return err
 	})

@@ -18,7 +18,8 @@ import (
 // it comes to for the keys there.
 type KeyPolicy struct {
 	policy.Document[policy.Rules]
-	Effective policy.Bounds
+	Effective    policy.Bounds
+	Organization policy.Bounds // what the organization says by itself
 }
 
 // policyOf is whose policy is meant: an empty workspace is the organization.
@@ -72,8 +73,9 @@ func (u *unit) keyPolicy(ctx context.Context, in workspace.ID) (found KeyPolicy,
 	if err != nil {
 		return found, err
 	}
-	found.Effective = *b
-	return found, nil
+	organization, err := u.rules(ctx, policy.Organization)
+	found.Effective, found.Organization = *b, policy.Combine(organization.Value, policy.Rules{})
+	return found, err
 }
 
 // SetKeyPolicy puts rules in the place of those that the organization or a

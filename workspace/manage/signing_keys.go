@@ -79,10 +79,32 @@ func (m *Manager) generate(state signing.State, slots []signing.Slot) (made []si
 	return made, nil
 }
 
+// SigningKeys lists every signing key there ever was, the oldest first, without
+// their private parts.
+func (m *Manager) SigningKeys(ctx context.Context, by Caller) (found []signing.Stored, err error) {
+	err = m.view(ctx, by, operation{need: seeAll}, func(ctx context.Context, u *unit) error {
+		found, err = signing.All(ctx, u.tx)
+		for i := range found {
+			found[i].Sealed = nil
+		}
+		return err
+	})
+	return found, err
+}
+
+// mayTend refuses those who may not change signing keys, before anything is read or
+// generated for them.
+func (m *Manager) mayTend(ctx context.Context, by Caller) error {
+	return m.view(ctx, by, tending, func(context.Context, *unit) error { return nil })
+}
+
 // RotateSigningKey begins to replace the active key of a slot: its successor is
 // published, and signs as soon as every verifier can have it. When one is pending
 // already, that is the one. It returns the pending key and when it may sign.
 func (m *Manager) RotateSigningKey(ctx context.Context, by Caller, slot signing.Slot) (next signing.Stored, from time.Time, err error) {
+	if err := m.mayTend(ctx, by); err != nil {
+		return next, from, err
+	}
 	present, err := signing.Published(ctx, m.Database.Reader())
 	if err != nil {
 		return next, from, err
@@ -246,6 +268,9 @@ func (u *unit) confirmSigningKey(ctx context.Context, key signing.Stored) (err e
 // and then it goes on to be published for that long. ErrNeeded otherwise, and for
 // the one that signs the feed. It returns the key as it is then.
 func (m *Manager) RetireSigningKey(ctx context.Context, by Caller, kid string) (signing.Stored, error) {
+	if err := m.mayTend(ctx, by); err != nil {
+		return signing.Stored{}, err
+	}
 	key, err := m.signingKey(ctx, kid)
 	if err != nil {
 		return key, err
@@ -335,6 +360,9 @@ func (m *Manager) removeSigningKey(ctx context.Context, by Caller, key signing.S
 // Tokens of a key that is distrusted are revoked. A feed cannot say that of the keys
 // that sign feeds: verifiers drop them when they fetch the keys again.
 func (m *Manager) ReplaceSigningKeys(ctx context.Context, by Caller, slots []signing.Slot) (old, fresh []signing.Stored, err error) {
+	if err := m.mayTend(ctx, by); err != nil {
+		return nil, nil, err
+	}
 	if fresh, err = m.generate(signing.Active, slots); err != nil {
 		return nil, nil, err
 	}

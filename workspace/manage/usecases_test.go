@@ -53,6 +53,10 @@ func useCases(key manage.Issued) []useCase {
 			_, err := h.RotateKey(ctx, operator, h.ws, key.ID, manage.Rotation{Grace: time.Hour})
 			return string(h.ws), string(key.ID), err
 		}},
+		{"key.extend_secret", false, func(ctx context.Context, h *house) (string, string, error) {
+			secrets := h.read(key.ID).Secrets
+			return string(h.ws), string(key.ID), h.ExtendSecret(ctx, operator, h.ws, key.ID, secrets[1].ID, h.now.Add(2*time.Hour))
+		}},
 		{"key.end_secret", true, func(ctx context.Context, h *house) (string, string, error) {
 			secrets := h.read(key.ID).Secrets
 			return string(h.ws), string(key.ID), h.EndSecret(ctx, operator, h.ws, key.ID, secrets[len(secrets)-1].ID)

@@ -134,6 +134,9 @@ func (u *unit) storeUser(ctx context.Context, before, after workspace.User, deta
 			cause = revocation.Disabled
 		}
 		u.deny("", oauth.RevocableSubject, string(after.ID), generation, cause)
+		if err := u.narrowed(ctx, after.ID, ""); err != nil {
+			return before, err
+		}
 	}
 	u.record("user.update", "", string(after.ID), detail)
 	u.concerning(string(after.ID))
@@ -177,10 +180,24 @@ func (m *Manager) DeleteUser(ctx context.Context, by Caller, id workspace.UserID
 		if err != nil {
 			return err
 		}
+		if err := u.forgetUser(ctx, id); err != nil {
+			return err
+		}
 		u.deny("", oauth.RevocableSubject, string(id), generation, revocation.Removed)
 		u.record("user.delete", "", string(id), nil)
 		u.concerning(string(id))
 		return nil
+	})
+}
+
+// RenameMe changes the name by which people see the caller; it may be empty.
+func (m *Manager) RenameMe(ctx context.Context, by Caller, name string) error {
+	return m.do(ctx, by, operation{}, func(ctx context.Context, u *unit) error {
+		if err := u.inPerson(); err != nil {
+			return err
+		}
+		_, err := u.updateUser(ctx, by.userID(), UserChange{Name: &name})
+		return err
 	})
 }
 

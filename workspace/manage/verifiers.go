@@ -61,15 +61,24 @@ func (m *Manager) RemoveVerifier(ctx context.Context, by Caller, name string) er
 	if by.home == "" {
 		return fmt.Errorf("%w: a verifier is removed through an API key, which says of which workspace it is", workspace.ErrForbidden)
 	}
-	return m.do(ctx, by, operation{need: "tokens:report", in: by.home}, func(ctx context.Context, u *unit) error {
-		removed, err := revocation.RemoveVerifier(ctx, u.tx, by.home, name)
+	return m.forgetVerifier(ctx, by, operation{need: "tokens:report", in: by.home}, name)
+}
+
+// ForgetVerifier is RemoveVerifier for organization admins, in any workspace.
+func (m *Manager) ForgetVerifier(ctx context.Context, by Caller, in workspace.ID, name string) error {
+	return m.forgetVerifier(ctx, by, operation{need: changeAll, in: in, elsewhere: changeAll}, name)
+}
+
+func (m *Manager) forgetVerifier(ctx context.Context, by Caller, op operation, name string) error {
+	return m.do(ctx, by, op, func(ctx context.Context, u *unit) error {
+		removed, err := revocation.RemoveVerifier(ctx, u.tx, op.in, name)
 		if err == nil && !removed {
 			err = fmt.Errorf("verifier %s: %w", name, workspace.ErrNotFound)
 		}
 		if err != nil {
 			return err
 		}
-		u.record("verifier.remove", by.home, name, nil)
+		u.record("verifier.remove", op.in, name, nil)
 		return nil
 	})
 }

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// Every page that links lead to is one that a browser does not complain about, that
+// everybody can use, light and dark, and that fits on a phone.
+func TestEveryPage(t *testing.T) {
+	t.Parallel()
+	d := furnished(t)
+	b := newTab(t)
+	b.open(d.ConsoleURL)
+	seen := map[string]bool{}
+	for queue := []string{"/", "/w/demo", "/nowhere"}; len(queue) > 0; queue = queue[1:] {
+		here := queue[0]
+		if kind := kindOfPage(here); seen[kind] {
+			continue
+		} else {
+			seen[kind] = true
+		}
+		b.open(d.Issuer + here)
+		if strings.Contains(b.text("h1"), "Something went wrong") {
+			t.Errorf("%s: %s", here, b.outline())
+		}
+		b.clean("404 (Not Found)") // a page of its own, for what is not there
+		b.accessible()
+		b.fits()
+		for _, link := range ask(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll("a[href]:not([download])")].map(a => a.href)`)) {
+			if to, ours := pageOf(d.Issuer, link); ours {
+				queue = append(queue, to)
+			}
+		}
+	}
+	for _, page := range []string{
+		"/", "/w/demo", "/w/demo/keys", "/w/demo/keys/new", "/w/demo/keys/ID", "/w/demo/keys/ID/rotate", "/w/demo/keys/ID/edit", "/w/demo/keys/ID/revoke",
+		"/w/demo/service-accounts", "/w/demo/service-accounts/new", "/w/demo/service-accounts/ID", "/w/demo/members", "/w/demo/audit", "/w/demo/usage",
+		"/w/demo/policy", "/w/demo/settings", "/w/demo/my-keys", "/w/demo/my-keys/new", "/account",
+		"/organization/workspaces", "/organization/workspaces/new", "/organization/people", "/organization/people/ID", "/organization/policy",
+		"/organization/signing-keys", "/organization/verifiers", "/organization/audit",
+	} {
+		if !seen[page] {
+			t.Errorf("no link leads to %s", page)
+		}
+	}
+	t.Logf("%d kinds of pages", len(seen))
+}
+
+// identifier is an ID in an address.
+var identifier = regexp.MustCompile(`^[a-z]+_[0-9a-z]{26}$`)
+
+// kindOfPage is what pages have in common that differ in IDs and queries only. A
+// page with another set of parameters is another kind.
+func kindOfPage(address string) string {
+	path, query, _ := strings.Cut(address, "?")
+	parts := strings.Split(path, "/")
+	for i, part := range parts {
+		if identifier.MatchString(part) {
+			parts[i] = "ID"
+		}
+	}
+	kind := strings.Join(parts, "/")
+	names := []string{}
+	if values, err := url.ParseQuery(query); err == nil {
+		for name := range values {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return kind
+	}
+	slices.Sort(names)
+	return kind + "?" + strings.Join(names, "&")
+}
+
+// pageOf is the path of a link of the console; downloads and the pages of others
+// are none.
+func pageOf(issuer, link string) (string, bool) {
+	to, ours := strings.CutPrefix(link, issuer)
+	to, _, _ = strings.Cut(to, "#")
+	if !ours || !strings.HasPrefix(to, "/") {
+		return "", false
+	}
+	path, _, _ := strings.Cut(to, "?")
+	for _, not := range []string{"/api/", "/.well-known/", "/errors/", "/sign-in/demo"} {
+		if strings.HasPrefix(path, not) {
+			return "", false
+		}
+	}
+	return to, !strings.HasSuffix(path, ".csv") && !strings.HasSuffix(path, ".jsonl")
+}
