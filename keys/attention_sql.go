@@ -23,7 +23,8 @@ var searched = []string{
 
 // seen begins a statement over the keys of the selection, whatever its group: seen is
 // what their order and their groups depend on, and counted is how many each group has.
-// When a key was used is looked up once.
+// When a key was used is looked up once, and all are counted once, whatever a planner
+// expects of a table that it knows nothing of.
 func (s Selection) seen(ws workspace.ID) (query string, args []any) {
 	blocked, args := s.Blocks.condition(s.Now)
 	w := workspace.Where{}
@@ -50,7 +51,7 @@ func (s Selection) seen(ws workspace.ID) (query string, args []any) {
 				revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) AS live,
 				expires_at <= ? AS soon, created_at <= ? AND COALESCE(used_at, 0) <= ? AS unused
 			FROM used),
-		counted AS (SELECT COUNT(CASE WHEN live THEN 1 END) AS live,
+		counted AS MATERIALIZED (SELECT COUNT(CASE WHEN live THEN 1 END) AS live,
 				COUNT(CASE WHEN live AND soon THEN 1 END) AS expiring,
 				COUNT(CASE WHEN live AND unused THEN 1 END) AS unused,
 				COUNT(CASE WHEN live AND used_at IS NULL THEN 1 END) AS never_used,

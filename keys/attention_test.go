@@ -1,7 +1,10 @@
 package keys_test
 
 import (
+	"cmp"
 	"fmt"
+	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -20,63 +23,63 @@ const day = 24 * time.Hour
 // shelf is a workspace with keys that a test puts there.
 type shelf struct {
 	*house
-	now   workspace.Time
-	names map[keys.ID]string
+	now workspace.Time
 }
 
 func newShelf(t *testing.T, db *schema.DB) *shelf {
 	t.Helper()
-	return &shelf{house: newHouse(t, db), now: workspace.At(time.Date(2030, 6, 1, 12, 0, 0, 0, time.UTC)), names: map[keys.ID]string{}}
+	return &shelf{house: newHouse(t, db), now: workspace.At(time.Date(2030, 6, 1, 12, 0, 0, 0, time.UTC))}
 }
 
 // standing is how a key of a test is; durations are from now, and a zero one is none.
 type standing struct {
-	name                  string
-	made, ends, used      time.Duration
-	revoked               time.Duration
-	maxUses, uses         int64
-	networks, creator, in string
+	name              string
+	made, ends, used  time.Duration
+	revoked           time.Duration
+	maxUses, uses     int64
+	networks, creator string
 }
 
 // put stores keys as they stand.
 func (s *shelf) put(list ...standing) {
 	s.t.Helper()
+	uses := keys.NewUsageWriter(s.Database.Writer(), time.Hour, slog.New(slog.DiscardHandler))
 	s.inTx(func(tx sqlx.ExtContext) error {
 		for _, k := range list {
-			s.names[s.store(tx, k)] = k.name
+			if secret := s.store(tx, k); k.used != 0 {
+				uses.Used(keys.Use{SecretID: secret, At: s.at(k.used)})
+			}
 		}
 		return nil
 	})
+	uses.Flush(s.t.Context())
 }
 
-func (s *shelf) store(tx sqlx.ExtContext, k standing) keys.ID {
-	at := func(d time.Duration) workspace.Time {
-		if d == 0 {
-			return workspace.Time{}
-		}
-		return workspace.At(s.now.Add(d))
+// at is an instant so far from now; none for a zero distance.
+func (s *shelf) at(d time.Duration) workspace.Time {
+	if d == 0 {
+		return workspace.Time{}
 	}
+	return workspace.At(s.now.Add(d))
+}
+
+// store stores one, and returns its secret's ID.
+func (s *shelf) store(tx sqlx.ExtContext, k standing) string {
 	key := keys.Key{
 		ID: s.Format.NewID(), WorkspaceID: s.ws.ID, ServiceAccountID: s.sa.ID, Name: k.name, Generation: 1,
-		MaxUses: k.maxUses, ExpiresAt: at(k.ends), CreatedAt: at(k.made - time.Second), CreatedBy: "operator:test", UpdatedAt: s.now,
+		MaxUses: k.maxUses, ExpiresAt: s.at(k.ends), CreatedAt: s.at(k.made - time.Second), CreatedBy: cmp.Or(k.creator, "operator:test"), UpdatedAt: s.now,
 	}
-	if k.creator != "" {
-		key.CreatedBy = k.creator
+	if k.networks != "" {
+		key.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix(k.networks)}
 	}
 	check(s.t, keys.Insert(s.t.Context(), tx, key))
 	secret := "sec_" + workspace.Unique()
 	check(s.t, keys.InsertSecret(s.t.Context(), tx, key.ID, keys.StoredSecret{ID: secret, Digest: keys.Digest{Pepper: 1, Sum: []byte{1}}, CreatedAt: key.CreatedAt}))
-	for _, change := range []struct {
-		query string
-		args  []any
-	}{
-		{`UPDATE keys SET uses = ?, allowed_cidrs = ?, revoked_at = ? WHERE id = ?`, []any{k.uses, k.networks, at(k.revoked), key.ID}},
-		{`UPDATE key_secrets SET last_used_at = ? WHERE id = ?`, []any{at(k.used), secret}},
-	} {
-		_, err := tx.ExecContext(s.t.Context(), change.query, change.args...)
+	if k.revoked != 0 || k.uses != 0 {
+		_, err := tx.ExecContext(s.t.Context(), `UPDATE keys SET uses = ?, revoked_at = ? WHERE id = ?`, k.uses, s.at(k.revoked), key.ID)
 		check(s.t, err)
 	}
-	return key.ID
+	return secret
 }
 
 // list is the names of the keys of a selection, in its order, and the counts.

@@ -258,9 +258,9 @@ func (b *tab) accessible() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	ask(b, chromedp.Evaluate[chromedp.Void](script+"\n;undefined"))
 	for _, scheme := range []string{"light", "dark"} {
 		b.scheme(scheme)
-		ask(b, chromedp.Evaluate[chromedp.Void](script+"\n;undefined"))
 		result := ask(b, chromedp.Evaluate[string](`axe.run(document, {resultTypes: ["violations"]}).then(r => JSON.stringify(r.violations))`, chromedp.EvalAwaitPromise))
 		var violations []struct {
 			ID, Impact, Help string

@@ -22,9 +22,15 @@ func TestConsoleOfDev(t *testing.T) {
 var setUpURL = regexp.MustCompile(`(?m)^https://\S+/setup\?token=\S+$`)
 
 // consoleReady is a server that nobody has set up yet, and the address to do so.
-func consoleReady(t *testing.T) (*replica, string) {
+func consoleReady(t *testing.T, more ...string) (*replica, string) {
 	t.Helper()
-	r := serveReady(t, onSQLite(t.TempDir()))
+	return setUpReady(t, onSQLite(t.TempDir(), more...))
+}
+
+// setUpReady is consoleReady for an installation.
+func setUpReady(t *testing.T, env []string) (*replica, string) {
+	t.Helper()
+	r := serveReady(t, env)
 	eventually(t, "the address to set up", func() bool { return setUpURL.MatchString(r.out.String()) })
 	printed := setUpURL.FindString(r.out.String())
 	_, token, _ := strings.Cut(printed, "token=")

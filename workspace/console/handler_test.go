@@ -20,7 +20,7 @@ func TestNobodyIsSentToSignIn(t *testing.T) {
 func TestEveryAnswerIsGuarded(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	for path, status := range map[string]int{"/": http.StatusOK, "/nowhere": http.StatusNotFound, "/w/none": http.StatusNotFound, "/sign-out": http.StatusMethodNotAllowed} {
+	for path, status := range map[string]int{"/": http.StatusOK, "/nowhere": http.StatusNotFound, "/w/none": http.StatusNotFound, "/account/look": http.StatusMethodNotAllowed} {
 		a := s.as(s.owner).get(path).want(t, status)
 		for name, part := range map[string]string{
 			"Content-Security-Policy": "default-src 'none'", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",

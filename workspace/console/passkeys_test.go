@@ -283,6 +283,11 @@ func TestPasskeyAfterAPassword(t *testing.T) {
 		}
 	}
 	other.refused(other.post("/sign-in/passkey", url.Values{"answer": {ada.get(options)}}), "It took too long") // without the password
+	options = v.post("/sign-in/passkey/begin?second=1", nil).body
+	before := v.jar.cookies
+	v.jar.SetCookies(nil, s.passed(bob.ID, here).jar.cookies) // somebody else's password meanwhile
+	v.refused(v.post("/sign-in/passkey", url.Values{"answer": {ada.get(options)}, "second": {"1"}}), "It took too long")
+	v.jar.cookies = before
 	if to := second(v, ada).location(t); to != here {
 		t.Errorf("sent to %s", to)
 	}

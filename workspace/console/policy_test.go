@@ -192,7 +192,7 @@ func TestPolicyOfAWorkspace(t *testing.T) {
 		t.Fatal("a viewer has changed the policy")
 	}
 	manager.post(path, seen).location(t)
-	manager.post(path+"/preview", url.Values{"grace_unit": {"hours"}}).want(t, http.StatusForbidden, "a workspace can only narrow what it has")
+	manager.post(path+"/preview", url.Values{"grace_unit": {"hours"}}).want(t, http.StatusForbidden, "workspace can only narrow what it has")
 	if got := s.keyPolicy(s.ws.ID).Effective.MaxLifetime; got != 90*24*time.Hour {
 		t.Errorf("the longest lifetime is %s", got)
 	}

@@ -255,6 +255,12 @@ func TestProviderIsLinked(t *testing.T) {
 	v.post("/sign-out", nil)
 	v.nobody(v.get("/sign-in/oidc/callback?"+q.Encode()), http.StatusBadRequest, "This sign-in is over")
 
+	// Begun by one person, finished by another in the same browser.
+	v = s.as(s.owner)
+	q = p.leave(v, "/sign-in/oidc?link=1")
+	v.jar.SetCookies(nil, s.as(s.owner).jar.cookies)
+	v.get("/sign-in/oidc/callback?"+q.Encode()).want(t, http.StatusBadRequest, "This sign-in is over")
+
 	v = s.as(s.owner)
 	unlink := url.Values{"issuer": {p.URL}, "subject": {"grace"}}
 	if to := v.post("/account/providers/unlink", unlink).location(t); to != "/account?notice=last-way" || linked() != 1 {

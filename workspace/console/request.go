@@ -26,7 +26,8 @@ type request struct {
 	session identity.Session
 	me      manage.Profile // zero unless signed in
 	by      manage.Caller
-	form    url.Values // of a POST; never nil after read
+	form    url.Values     // of a POST; never nil after read
+	proven  workspace.Time // since when the password that signs in is known to be right; zero: now
 
 	ws     workspace.Workspace // that the path names; zero: it names none
 	role   workspace.Role      // of the person there; empty: they see it as an organization admin

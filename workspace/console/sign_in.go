@@ -41,6 +41,7 @@ func signIn(r *request) (page, error) {
 	if wait := r.h.attempts.spend(r.budgets(account), r.h.Manager.Time()); wait > 0 {
 		return r.slowDown(wait), nil
 	}
+	r.proven = workspace.At(r.h.Manager.Time()) // checking takes a while, in which the password may be changed
 	user, second, err := r.h.Manager.CheckPassword(r.ctx, r.form.Get("email"), r.form.Get("password"))
 	if errors.Is(err, manage.ErrWrongPassword) {
 		r.h.Log.Info("a password was wrong", "address", r.RealIP(), "request_id", r.requestID())

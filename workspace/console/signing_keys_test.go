@@ -36,7 +36,7 @@ func TestSigningKeys(t *testing.T) {
 	ada.get(signingPath).want(t, http.StatusOK, "There are no signing keys yet")
 	fatal(t, s.manager.EnsureSigningKeys(t.Context(), s.operator))
 	first := s.tokenKeys()[0]
-	ada.get(signingPath).want(t, http.StatusOK, first.ID, "Tokens, ES256", "Revocation feed, ES256", "Signs</span>", "Is replaced", "in 30 days", s.url+"/.well-known/jwks.json", "<rect", "Published from").
+	ada.get(signingPath).want(t, http.StatusOK, first.ID, "Tokens, ES256", "Revocation feed, ES256", "Signs</span>", "Is replaced", "in 30 days", s.url+"/.well-known/jwks.json", "<rect", ">Published<").
 		without(t, "retire?kid=", "Pending")
 
 	before := s.eventCount()

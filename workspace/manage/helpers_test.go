@@ -162,7 +162,7 @@ var tables = map[string]string{
 	"installation": "id", "change_counter": "id", "changes": "seq, subject_id", "workspaces": "id", "users": "id",
 	"members": "workspace_id, user_id", "service_accounts": "id", "keys": "id", "key_secrets": "id", "signing_keys": "kid",
 	"audit_heads": "chain", "audit_events": "chain, seq", "revocation_counter": "id", "revocations": "seq", "idempotency": "id",
-	"webhook_outbox": "id", "policies": "kind, subject_id, version",
+	"webhook_outbox": "id", "policies": "kind, subject_id, version", "passwords": "user_id", "links": "id", "sessions": "id", "passkeys": "id", "subjects": "issuer, subject",
 }
 
 // dump is the content of the database as text, but for tables that are missing.

@@ -142,7 +142,8 @@ func (m *Manager) OpenInvitation(ctx context.Context, token string) (i Invitatio
 }
 
 // AcceptInvitation makes the caller a member by the token of an invitation. Whoever
-// is one already stays what they are, and the invitation stays open.
+// is one already with a lesser role gets the one of the invitation; who would gain
+// nothing stays what they are, and the invitation stays open.
 func (m *Manager) AcceptInvitation(ctx context.Context, by Caller, token string) error {
 	return m.do(ctx, by, operation{}, func(ctx context.Context, u *unit) error {
 		if err := u.inPerson(); err != nil {
@@ -165,10 +166,12 @@ func (u *unit) acceptInvitation(ctx context.Context, user workspace.User, token 
 	if err := u.exists(ctx, link.WorkspaceID); err != nil {
 		return err
 	}
-	switch _, err := workspace.FindMember(ctx, u.tx, link.WorkspaceID, user.ID); {
-	case err == nil:
+	member, err := workspace.FindMember(ctx, u.tx, link.WorkspaceID, user.ID)
+	inside := err == nil
+	switch {
+	case inside && !u.lesser(member.Role, link.Role):
 		return nil
-	case !errors.Is(err, workspace.ErrNotFound):
+	case !inside && !errors.Is(err, workspace.ErrNotFound):
 		return err
 	}
 	if _, err := identity.UseLink(ctx, u.tx, identity.InvitationLink, token, u.now); err != nil {
@@ -176,7 +179,16 @@ func (u *unit) acceptInvitation(ctx context.Context, user workspace.User, token 
 	}
 	u.record("invitation.accept", link.WorkspaceID, link.ID, map[string]any{"email": link.Email, "role": link.Role, "user": user.ID})
 	u.concerning(string(user.ID))
+	if inside {
+		return u.setMemberRole(ctx, member, link.Role)
+	}
 	return u.insertMember(ctx, link.WorkspaceID, user.ID, link.Role)
+}
+
+// lesser reports whether a role gives something less than another, and nothing more.
+func (u *unit) lesser(role, than workspace.Role) bool {
+	has, would := u.Policy.Catalogue.MemberRights(role, false), u.Policy.Catalogue.MemberRights(than, false)
+	return len(has.Minus(would)) == 0 && len(would.Minus(has)) > 0
 }
 
 // JoinByInvitation makes an account with the address of an invitation, and a member

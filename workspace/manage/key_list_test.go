@@ -138,8 +138,9 @@ func TestKeyListPutsRefusedKeysFirst(t *testing.T) {
 		_, err := h.CreatePersonalKey(t.Context(), manage.User(h.owner), h.ws, manage.NewKey{Name: "person"})
 		check(t, err)
 		check(t, h.AddMember(t.Context(), operator, h.ws, h.admin, workspace.Owner))
-		_, err = h.CreatePersonalKey(t.Context(), manage.User(h.admin), h.ws, manage.NewKey{Name: "admin"})
+		exempt, err := h.CreatePersonalKey(t.Context(), manage.User(h.admin), h.ws, manage.NewKey{Name: "admin"})
 		check(t, err)
+		h.exec(`UPDATE key_secrets SET last_used_at = ? WHERE key_id = ?`, workspace.At(made.Add(51*24*time.Hour)), exempt.ID)
 		h.now = made.AddDate(0, 0, 60)
 		for _, rules := range []policy.Rules{
 			{}, {AllowNever: ptr(false)}, {MaxLifetimeDays: ptr[int64](140)}, {RequireNetworks: ptr(true)}, {IdleDays: ptr[int64](20)}, {IdleDays: ptr[int64](59)},

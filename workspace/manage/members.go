@@ -90,6 +90,9 @@ func (m *Manager) SetMemberRole(ctx context.Context, by Caller, in workspace.ID,
 		if err := u.matches(found.UpdatedAt); err != nil || found.Role == role {
 			return err
 		}
+		if err := u.mayGrant(u.Policy.Catalogue.MemberRights(role, false)); err != nil {
+			return err
+		}
 		if err := u.setMemberRole(ctx, found.Member, role); err != nil {
 			return err
 		}
@@ -99,6 +102,7 @@ func (m *Manager) SetMemberRole(ctx context.Context, by Caller, in workspace.ID,
 	return found, err
 }
 
+// setMemberRole is for callers who may give the role, which is for them to check.
 func (u *unit) setMemberRole(ctx context.Context, member workspace.Member, role workspace.Role) error {
 	before := member.Role
 	member.Role, member.UpdatedAt = role, u.stamp(member.UpdatedAt)
@@ -106,9 +110,6 @@ func (u *unit) setMemberRole(ctx context.Context, member workspace.Member, role 
 		return err
 	}
 	had, has := u.Policy.Catalogue.MemberRights(before, false), u.Policy.Catalogue.MemberRights(role, false)
-	if err := u.mayGrant(has); err != nil {
-		return err
-	}
 	if before == workspace.Owner {
 		if err := u.notLastOwner(ctx, member); err != nil {
 			return err

@@ -45,9 +45,6 @@ func (m *Manager) AddPasskey(ctx context.Context, by Caller, rp *identity.Relyin
 	if err := workspace.ValidName("name", name); err != nil {
 		return err
 	}
-	if c.User != by.userID() {
-		return fmt.Errorf("%w: it was begun by somebody else", identity.ErrPasskey)
-	}
 	return m.do(ctx, by, operation{}, func(ctx context.Context, u *unit) error {
 		if err := u.inPerson(); err != nil {
 			return err

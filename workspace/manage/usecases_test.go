@@ -41,6 +41,18 @@ func useCases(key manage.Issued) []useCase {
 		{"member.add", false, func(ctx context.Context, h *house) (string, string, error) {
 			return string(h.ws), string(h.outsider), h.AddMember(ctx, operator, h.ws, h.outsider, workspace.Viewer)
 		}},
+		{"invitation.create", false, func(ctx context.Context, h *house) (string, string, error) {
+			link, err := h.CreateInvitation(ctx, operator, h.ws, "carol@example.com", workspace.Viewer)
+			return string(h.ws), link.ID, err
+		}},
+		{"access_link.create", false, func(ctx context.Context, h *house) (string, string, error) {
+			_, err := h.AccessLink(ctx, operator, h.viewer)
+			return audit.Instance, string(h.viewer), err
+		}},
+		{"setup_link.create", false, func(ctx context.Context, h *house) (string, string, error) {
+			link, _, err := h.SetUpLink(ctx, operator)
+			return audit.Instance, link.ID, err
+		}},
 		{"service_account.create", false, func(ctx context.Context, h *house) (string, string, error) {
 			sa, err := h.CreateServiceAccount(ctx, operator, h.ws, manage.NewServiceAccount{Name: "cd", Scopes: scopes})
 			return string(h.ws), string(sa.ID), err
@@ -55,7 +67,7 @@ func useCases(key manage.Issued) []useCase {
 		}},
 		{"key.extend_secret", false, func(ctx context.Context, h *house) (string, string, error) {
 			secrets := h.read(key.ID).Secrets
-			return string(h.ws), string(key.ID), h.ExtendSecret(ctx, operator, h.ws, key.ID, secrets[1].ID, h.now.Add(2*time.Hour))
+			return string(h.ws), string(key.ID), h.ExtendSecret(ctx, operator, h.ws, key.ID, secrets[min(1, len(secrets)-1)].ID, h.now.Add(2*time.Hour))
 		}},
 		{"key.end_secret", true, func(ctx context.Context, h *house) (string, string, error) {
 			secrets := h.read(key.ID).Secrets

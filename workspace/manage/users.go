@@ -7,6 +7,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/oauth"
 	"github.com/tokenbooth/tokenbooth/policy/revocation"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/identity"
 )
 
 // CreateUser makes a user.
@@ -135,6 +136,11 @@ func (u *unit) storeUser(ctx context.Context, before, after workspace.User, deta
 		}
 		u.deny("", oauth.RevocableSubject, string(after.ID), generation, cause)
 		if err := u.narrowed(ctx, after.ID, ""); err != nil {
+			return before, err
+		}
+	}
+	if !after.DisabledAt.IsZero() { // nor is it a way in once they are enabled again
+		if _, err := identity.DeleteLinks(ctx, u.tx, identity.LinkFilter{Kind: identity.AccessLink, UserID: after.ID}); err != nil {
 			return before, err
 		}
 	}
