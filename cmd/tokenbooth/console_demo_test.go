@@ -42,11 +42,12 @@ var pasts = []past{
 	{admin.NewKey{Name: "old-jenkins", Scopes: []string{"pipelines:read"}}, 300, 65 * day, 0, 31 * day, "192.0.2.5", "Jenkins/2.4"},
 }
 
-// furnished is a demo whose workspace looks as one does after some months.
-func furnished(t *testing.T) *devServer {
+// furnished is a demo whose workspace looks as one does after some months, and the
+// URL of its database.
+func furnished(t *testing.T) (d *devServer, url string) {
 	t.Helper()
-	url := "sqlite:" + filepath.Join(t.TempDir(), "demo.db")
-	d := devReady(t, "--database-url", url)
+	url = "sqlite:" + filepath.Join(t.TempDir(), "demo.db")
+	d = devReady(t, "--database-url", url)
 	for range 3 {
 		wantToken(t, d.Issuer, d.key())
 	}
@@ -77,7 +78,7 @@ func furnished(t *testing.T) *devServer {
 			t.Fatal(err)
 		}
 	}
-	return d
+	return d, url
 }
 
 // write dates a key back and gives it a history.

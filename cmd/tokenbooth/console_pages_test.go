@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -14,9 +15,10 @@ import (
 // everybody can use, light and dark, and that fits on a phone.
 func TestEveryPage(t *testing.T) {
 	t.Parallel()
-	d := furnished(t)
+	d, url := furnished(t)
 	b := newTab(t)
 	b.open(d.ConsoleURL)
+	before := contents(t, url)
 	seen := map[string]bool{}
 	for queue := []string{"/", "/w/demo", "/nowhere"}; len(queue) > 0; queue = queue[1:] {
 		here := queue[0]
@@ -50,6 +52,38 @@ func TestEveryPage(t *testing.T) {
 		}
 	}
 	t.Logf("%d kinds of pages", len(seen))
+	for table, rows := range contents(t, url) {
+		if rows != before[table] {
+			t.Errorf("looking at pages has changed %s", table)
+		}
+	}
+}
+
+// contents is what is in the tables that only people change.
+func contents(t *testing.T, url string) map[string]string {
+	t.Helper()
+	db := openDB(t, url)
+	found := map[string]string{}
+	for _, table := range []string{
+		"workspaces", "users", "members", "service_accounts", "keys", "signing_keys", "policies", "passwords", "subjects", "passkeys", "links", "revocations",
+		"idempotency", "verifiers", "(SELECT * FROM audit_events WHERE chain <> 'exchanges')",
+	} {
+		rows, err := db.Reader().QueryxContext(t.Context(), "SELECT * FROM "+table+" AS t ORDER BY 1, 2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			row, err := rows.SliceScan()
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[table] += fmt.Sprintln(row...)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return found
 }
 
 // identifier is an ID in an address.

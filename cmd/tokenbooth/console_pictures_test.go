@@ -21,7 +21,7 @@ func TestPictures(t *testing.T) {
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	d := furnished(t)
+	d, _ := furnished(t)
 	b := newTab(t)
 	b.acceptDialogs() // leaving the reveal page is asked about
 	b.open(d.ConsoleURL)

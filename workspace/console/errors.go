@@ -125,6 +125,9 @@ func problemOf(err error) *problem {
 	if errors.As(err, &list) {
 		return &problem{status: http.StatusUnprocessableEntity, Title: "Something is not right yet", Items: list}
 	}
+	if errors.Is(err, manage.ErrProveAgain) {
+		return nil // another page asks for that
+	}
 	f := explain(err)
 	switch f.status {
 	case http.StatusUnprocessableEntity, http.StatusConflict, http.StatusForbidden:

@@ -55,8 +55,8 @@ type route struct {
 	access       access
 }
 
-// Mount adds the routes, below the issuer's path. What other handlers do not answer
-// there is the console's too.
+// Mount adds the routes, below the issuer's path. Pages that are asked for and not
+// there are the console's to answer too.
 func (h *Handler) Mount(e *echo.Echo) error {
 	issuer, err := url.Parse(h.Issuer)
 	if err != nil {
@@ -88,7 +88,14 @@ func (h *Handler) Mount(e *echo.Echo) error {
 		h.all(e, h.base+path, h.methods(byPath[path]))
 	}
 	h.all(e, h.base+assetsPath+":hash/:name", h.serveAsset)
-	e.RouteNotFound(h.base+"/*", h.nothingHere)
+	others := e.HTTPErrorHandler
+	e.HTTPErrorHandler = func(err error, c echo.Context) {
+		if !errors.Is(err, echo.ErrNotFound) || !h.looksForPage(c) {
+			others(err, c)
+			return
+		}
+		_ = h.serve(c, route{access: anybody, run: func(*request) (page, error) { return page{}, errNothingHere }}) // the client is gone if this fails
+	}
 	return nil
 }
 
@@ -124,13 +131,12 @@ func (h *Handler) methods(routes []route) echo.HandlerFunc {
 	}
 }
 
-// nothingHere answers addresses that nobody else does: people with a page, programs
-// with what they get everywhere.
-func (h *Handler) nothingHere(c echo.Context) error {
-	if !strings.Contains(c.Request().Header.Get(echo.HeaderAccept), echo.MIMETextHTML) {
-		return echo.ErrNotFound
-	}
-	return h.serve(c, route{access: anybody, run: func(*request) (page, error) { return page{}, errNothingHere }})
+// looksForPage reports whether a request that nobody answers is one for a page:
+// people get one that says so, programs what they get everywhere.
+func (h *Handler) looksForPage(c echo.Context) bool {
+	path, below := strings.CutPrefix(c.Request().URL.Path, h.base+"/")
+	return below && !c.Response().Committed && !strings.HasPrefix(path, "api/") && !strings.HasPrefix(path, ".well-known/") &&
+		strings.Contains(c.Request().Header.Get(echo.HeaderAccept), echo.MIMETextHTML)
 }
 
 // serve runs one operation from the cookie to the answer.
@@ -158,6 +164,9 @@ func (h *Handler) serve(c echo.Context, route route) (err error) {
 		return h.fail(r, err)
 	}
 	p, err := route.run(r)
+	if errors.Is(err, manage.ErrProveAgain) {
+		p, err = r.proveAgain(), nil
+	}
 	if err != nil {
 		return h.fail(r, err)
 	}

@@ -35,3 +35,47 @@ func TestEveryAnswerIsGuarded(t *testing.T) {
 		}
 	}
 }
+
+func TestOtherMethods(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, method := range []string{http.MethodTrace, http.MethodPut, http.MethodDelete, http.MethodOptions, "BREW"} {
+		for path, allow := range map[string]string{"/": "GET, HEAD", "/w/payments/keys/new": "GET, HEAD, POST", "/account/look": "POST"} {
+			a := s.as(s.owner).send(method, path, nil, http.Header{"Origin": {s.url}}).want(t, http.StatusMethodNotAllowed)
+			if a.header.Get("Allow") != allow || !strings.Contains(a.header.Get("Content-Security-Policy"), "default-src 'none'") {
+				t.Errorf("%s %s: %v", method, path, a.header)
+			}
+		}
+	}
+}
+
+// HEAD answers like GET, without the page.
+func TestHead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for path, status := range map[string]int{"/": http.StatusOK, "/nowhere": http.StatusNotFound, "/w/payments": http.StatusOK} {
+		a := s.as(s.owner).send(http.MethodHead, path, nil, nil).want(t, status)
+		if a.body != "" || !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") {
+			t.Errorf("%s: %q, %v", path, a.body, a.header)
+		}
+	}
+}
+
+// Assets are kept for good under the hash of what they are, and under nothing else.
+func TestAssets(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	page := s.visitor().get("/sign-in").want(t, http.StatusOK).body
+	_, rest, _ := strings.Cut(page, `rel="stylesheet" href="`)
+	path, _, _ := strings.Cut(rest, `"`)
+	a := s.visitor().get(path).want(t, http.StatusOK, ":root")
+	if got := a.header.Get("Cache-Control"); got != "public, max-age=31536000, immutable" {
+		t.Errorf("Cache-Control %q", got)
+	}
+	for _, wrong := range []string{strings.Replace(path, "/assets/", "/assets/0", 1), "/assets/x/console.css", path + "x", "/assets/../helpers.go"} {
+		a := s.visitor().get(wrong).want(t, http.StatusNotFound)
+		if got := a.header.Get("Cache-Control"); got != "no-store" {
+			t.Errorf("%s: Cache-Control %q", wrong, got)
+		}
+	}
+}

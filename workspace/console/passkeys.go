@@ -211,6 +211,7 @@ type half struct {
 	UserID  workspace.UserID
 	Account string // as it was typed
 	Next    string
+	Proven  workspace.Time // when the password was right
 }
 
 func (r *request) half() (h half, begun bool) {

@@ -314,3 +314,25 @@ func TestPasskeysNeedAName(t *testing.T) {
 		t.Error("passkeys for an address")
 	}
 }
+
+// Whoever finds a browser open makes no way in that stays, and takes none away.
+func TestSignInIsChangedAfterAFreshProof(t *testing.T) {
+	t.Parallel()
+	s := named(t, schematest.SQLite(t))
+	s.withPassword(s.owner)
+	v := s.as(s.owner)
+	v.add("laptop")
+	passkeys, err := s.manager.Passkeys(t.Context(), manage.User(s.owner.ID))
+	fatal(t, err)
+	options := v.post("/account/passkeys/begin", nil).want(t, http.StatusOK).body
+	s.later(16 * time.Minute)
+	v.post("/account/passkeys/begin", nil).want(t, http.StatusForbidden)
+	answer := newAuthenticator(t, s.handler.Issuer).create(options)
+	v.post("/account/passkeys", url.Values{"name": {"planted"}, "answer": {answer}}).without(t, "notice=passkey-added")
+	v.post("/account/passkeys/"+passkeys[0].ID+"/remove", nil).want(t, http.StatusForbidden, "Sign in again first", "/sign-in?again=1")
+	v.post("/account/providers/unlink", url.Values{"issuer": {"x"}, "subject": {"y"}}).want(t, http.StatusForbidden, "Sign in again first")
+	if now, err := s.manager.Passkeys(t.Context(), manage.User(s.owner.ID)); err != nil || len(now) != 1 {
+		t.Errorf("%d passkeys, error %v", len(now), err)
+	}
+	v.get("/sign-in?again=1&next=/account").want(t, http.StatusOK, `name="password"`)
+}

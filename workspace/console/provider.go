@@ -17,9 +17,6 @@ import (
 // confirm that they want it linked.
 const attemptFor = 10 * time.Minute
 
-// maxNext bounds an address to come back to, which is kept in a cookie, in bytes.
-const maxNext = 1024
-
 // attempt is what is kept in the browser of somebody who is at their provider.
 type attempt struct {
 	identity.Attempt
@@ -53,9 +50,6 @@ func (h *Handler) providerRoutes() []route {
 // it to their account.
 func beginProvider(r *request) (page, error) {
 	a := attempt{Next: r.h.next(r.QueryParam("next")), Invitation: r.QueryParam("invitation")}
-	if len(a.Next) > maxNext {
-		a.Next = r.h.path()
-	}
 	if len(a.Invitation) > maxNext {
 		a.Invitation = ""
 	}

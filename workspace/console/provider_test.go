@@ -267,7 +267,7 @@ func TestProviderIsLinked(t *testing.T) {
 		t.Errorf("sent to %s, %d linked", to, linked())
 	}
 	bob.post("/account/providers/unlink", unlink).want(t, http.StatusNotFound)
-	fatal(t, s.manager.LinkSubject(t.Context(), manage.User(s.owner.ID), identity.Person{Issuer: p.URL, Subject: "ada"}))
+	fatal(t, s.manager.LinkSubject(t.Context(), manage.User(s.owner.ID).Proven(s.now()), identity.Person{Issuer: p.URL, Subject: "ada"}))
 	if to := v.post("/account/providers/unlink", unlink).location(t); to != "/account?notice=provider-unlinked" || linked() != 1 {
 		t.Errorf("sent to %s, %d linked", to, linked())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -14,6 +15,9 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace/identity"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
+
+// maxNext bounds an address to come back to, which may be kept in a cookie, in bytes.
+const maxNext = 1024
 
 // maxForm bounds the body of a request, in bytes.
 const maxForm = 256 << 10
@@ -43,7 +47,7 @@ func (r *request) recognise() (err error) {
 	if err != nil || !found {
 		return err
 	}
-	r.by = manage.User(r.session.UserID).From(r.origin()).Denying(&r.denial)
+	r.by = manage.User(r.session.UserID).From(r.origin()).Proven(r.session.CreatedAt.Time).Denying(&r.denial)
 	if r.me, err = r.h.Manager.Me(r.ctx, r.by); errors.Is(err, workspace.ErrForbidden) || errors.Is(err, workspace.ErrNotFound) {
 		r.me, r.by = manage.Profile{}, manage.Caller{} // disabled or deleted a moment ago
 		return nil
@@ -141,7 +145,7 @@ func (r *request) toSignIn() page {
 // so that a link to the sign-in page cannot send anybody elsewhere.
 func (h *Handler) next(text string) string {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" ||
+	if err != nil || len(text) > maxNext || slices.Contains(strings.Split(u.Path, "/"), "..") || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" ||
 		!strings.HasPrefix(text, h.base+"/") || strings.HasPrefix(text, "//") || strings.ContainsAny(text, "\\\r\n\t") ||
 		strings.Contains(u.Path, "//") {
 		return h.path()

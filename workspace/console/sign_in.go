@@ -29,7 +29,7 @@ func (r *request) signInPage() page {
 }
 
 func signInForm(r *request) (page, error) {
-	if r.signedIn() {
+	if r.signedIn() && r.QueryParam("again") == "" {
 		return seeOther(r.h.next(r.QueryParam("next"))), nil
 	}
 	return r.signInPage(), nil
@@ -52,7 +52,7 @@ func signIn(r *request) (page, error) {
 	}
 	r.h.Note(r.Context, slog.String("user", string(user.ID)))
 	if second {
-		return seeOther(r.h.path("sign-in", "passkey")), r.keep("half", half{UserID: user.ID, Account: account, Next: r.h.next(r.form.Get("next"))}, halfFor)
+		return seeOther(r.h.path("sign-in", "passkey")), r.keep("half", half{UserID: user.ID, Account: account, Next: r.h.next(r.form.Get("next")), Proven: r.proven}, halfFor)
 	}
 	if err := r.rememberDevice(account, string(user.ID)+r.requestID()); err != nil {
 		return page{}, err
@@ -74,9 +74,14 @@ func (r *request) enter(user workspace.UserID, by identity.Method, next string) 
 // wrongPassword tells no more than that: not whether there is such an account.
 func (r *request) wrongPassword() page {
 	p := r.signInPage()
-	p.status = http.StatusUnauthorized
+	p.status = http.StatusUnprocessableEntity
 	p.problem = &problem{Title: "That did not work", Items: []mistake{{Field: "email", Text: "The address or the password is wrong."}}}
 	return p
+}
+
+// proveAgain sends somebody to sign in once more, who wants to change how they do.
+func (r *request) proveAgain() page {
+	return page{status: http.StatusForbidden, template: "prove_again", title: "Sign in again first", section: "account"}
 }
 
 // slowDown asks to come back later.

@@ -39,7 +39,7 @@ func TestSignIn(t *testing.T) {
 	for name, form := range map[string]url.Values{
 		"wrong": credentials(s.owner.Email, password+"!"), "unknown": credentials("eve@example.com", password), "strange": credentials("<script>\x00\xff", "\xff"),
 	} {
-		a := v.post("/sign-in", form).want(t, http.StatusUnauthorized, "The address or the password is wrong.").without(t, "<script>\x00")
+		a := v.post("/sign-in", form).want(t, http.StatusUnprocessableEntity, "The address or the password is wrong.").without(t, "<script>\x00")
 		if len(a.header.Values("Set-Cookie")) > 0 {
 			t.Errorf("%s: cookies were set: %v", name, a.header.Values("Set-Cookie"))
 		}

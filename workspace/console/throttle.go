@@ -1,6 +1,7 @@
 package console
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -64,17 +65,17 @@ func (a *attempts) spend(of []limited, now time.Time) (wait time.Duration) {
 	return 0
 }
 
-// forget drops subjects whose budget is whole again, and if that frees little,
-// everything: a flood from that many sources is past what this can do.
+// forget drops subjects whose budget is whole again, and if that frees little, the
+// half of them that owes least: a flood from many sources must not give those who
+// guess at one account their budget back.
 func (a *attempts) forget(now time.Time) {
-	for subject, arrival := range a.arrivals {
-		if !arrival.After(now) {
-			delete(a.arrivals, subject)
-		}
+	maps.DeleteFunc(a.arrivals, func(_ string, arrival time.Time) bool { return !arrival.After(now) })
+	if len(a.arrivals) <= maxAttempts/2 {
+		return
 	}
-	if len(a.arrivals) > maxAttempts*3/4 {
-		clear(a.arrivals)
-	}
+	debts := slices.SortedFunc(maps.Values(a.arrivals), time.Time.Compare)
+	least := debts[len(debts)/2]
+	maps.DeleteFunc(a.arrivals, func(_ string, arrival time.Time) bool { return !arrival.After(least) })
 }
 
 // device is what is kept in a browser in which people have signed in with passwords.

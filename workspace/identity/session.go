@@ -155,6 +155,10 @@ func (s *Sessions) Save(ctx context.Context, w http.ResponseWriter) error {
 	return nil
 }
 
+// sincePassword holds for a session s that is not from before its owner changed their
+// password: one that was just beginning then is in no list of sessions to end.
+const sincePassword = `NOT EXISTS (SELECT 1 FROM passwords p WHERE p.user_id = s.user_id AND p.changed_at > s.created_at)`
+
 // ListSessions reads the sessions of a user that go on, the one used last first.
 func ListSessions(ctx context.Context, q sqlx.ExtContext, user workspace.UserID, o SessionOptions) ([]Session, error) {
 	now := o.Now()
@@ -162,8 +166,8 @@ func ListSessions(ctx context.Context, q sqlx.ExtContext, user workspace.UserID,
 		Data   []byte         `db:"data"`
 		SeenAt workspace.Time `db:"seen_at"`
 	}
-	err := sqlx.SelectContext(ctx, q, &rows, `SELECT data, seen_at FROM sessions WHERE user_id = ? AND ended_at IS NULL AND expires_at > ? AND seen_at > ?
-		ORDER BY seen_at DESC, id`, user, workspace.At(now), workspace.At(now.Add(-o.Idle)))
+	err := sqlx.SelectContext(ctx, q, &rows, `SELECT s.data, s.seen_at FROM sessions s WHERE s.user_id = ? AND s.ended_at IS NULL AND s.expires_at > ? AND s.seen_at > ?
+		AND `+sincePassword+` ORDER BY s.seen_at DESC, s.id`, user, workspace.At(now), workspace.At(now.Add(-o.Idle)))
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
@@ -228,7 +232,7 @@ type sessionStore struct {
 
 // FindCtx implements scs.CtxStore. A session is found while it has not ended, is
 // within its limits, its owner may sign in, and it is not from before they changed
-// their password: one that was just beginning then is in no list of sessions to end.
+// their password.
 func (s *sessionStore) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
 	now := s.Now()
 	var row struct {
@@ -237,7 +241,7 @@ func (s *sessionStore) FindCtx(ctx context.Context, token string) ([]byte, bool,
 	}
 	err := sqlx.GetContext(ctx, s.reader, &row, `SELECT s.data, s.seen_at FROM sessions s JOIN users u ON u.id = s.user_id
 		WHERE s.token = ? AND s.ended_at IS NULL AND s.expires_at > ? AND s.seen_at > ? AND u.disabled_at IS NULL AND u.deleted_at IS NULL
-		AND NOT EXISTS (SELECT 1 FROM passwords p WHERE p.user_id = s.user_id AND p.changed_at > s.created_at)`,
+		AND `+sincePassword,
 		token, workspace.At(now), workspace.At(now.Add(-s.Idle)))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tokenbooth/tokenbooth/keys"
 	"github.com/tokenbooth/tokenbooth/oauth"
@@ -32,6 +33,7 @@ type Caller struct {
 	once   Once
 	match  []string
 	denial *Denial
+	proven time.Time // when the person proved who they are; zero: not in person
 }
 
 // Origin is where a request comes from, for the audit log.
@@ -72,6 +74,14 @@ func Bearer(key keys.Key, limit *oauth.Scope) Caller {
 func (c Caller) From(o Origin) Caller {
 	o.Agent = strings.ToValidUTF8(o.Agent[:min(len(o.Agent), agentLength)], "?")
 	c.origin = o
+	return c
+}
+
+// Proven adds when the person who asks last proved who they are. How somebody signs
+// in is changed only shortly after that: else whoever finds a browser open could make
+// themselves a way in that stays.
+func (c Caller) Proven(at time.Time) Caller {
+	c.proven = at
 	return c
 }
 

@@ -191,7 +191,7 @@ func TestJoinByInvitation(t *testing.T) {
 // An invitation to an address is no way into the account that has it.
 func TestInvitationOpensNoAccount(t *testing.T) {
 	eachGate(t, func(t *testing.T, h *house) {
-		h.give(h.outsider, good)
+		h.give(h.outsider)
 		link := h.invite("OUTSIDER@example.com", workspace.Owner)
 		before := h.dump()
 		user, err := h.JoinByInvitation(t.Context(), nowhere, link.Token, "Mallory", better)

@@ -23,8 +23,12 @@ func (m *Manager) Passkeys(ctx context.Context, by Caller) (found []identity.Pas
 }
 
 // BeginPasskey makes the options for a browser that shall make a passkey of the
-// caller, and the challenge in them. ErrConflict: they have as many as may be.
+// caller, and the challenge in them. ErrProveAgain;
+// ErrConflict: they have as many as may be.
 func (m *Manager) BeginPasskey(ctx context.Context, by Caller, rp *identity.RelyingParty) (options json.RawMessage, c identity.Challenge, err error) {
+	if err := m.view(ctx, by, operation{}, func(_ context.Context, u *unit) error { return u.justProven() }); err != nil {
+		return nil, c, err
+	}
 	has, err := m.Passkeys(ctx, by)
 	if err != nil {
 		return nil, c, err
@@ -40,13 +44,13 @@ func (m *Manager) BeginPasskey(ctx context.Context, by Caller, rp *identity.Rely
 }
 
 // AddPasskey stores what the browser made for a challenge that was begun for the
-// caller. ErrPasskey; ErrInvalid: the name; ErrConflict: it is there.
+// caller. ErrProveAgain; ErrPasskey; ErrInvalid: the name; ErrConflict: it is there.
 func (m *Manager) AddPasskey(ctx context.Context, by Caller, rp *identity.RelyingParty, name string, c identity.Challenge, answer []byte) error {
 	if err := workspace.ValidName("name", name); err != nil {
 		return err
 	}
 	return m.do(ctx, by, operation{}, func(ctx context.Context, u *unit) error {
-		if err := u.inPerson(); err != nil {
+		if err := u.justProven(); err != nil {
 			return err
 		}
 		user, err := workspace.FindUser(ctx, u.tx, by.userID())
@@ -67,11 +71,11 @@ func (m *Manager) AddPasskey(ctx context.Context, by Caller, rp *identity.Relyin
 	})
 }
 
-// RemovePasskey ends a passkey of the caller. ErrNotFound; ErrConflict: they could
-// sign in no more.
+// RemovePasskey ends a passkey of the caller. ErrProveAgain; ErrNotFound; ErrConflict:
+// they could sign in no more.
 func (m *Manager) RemovePasskey(ctx context.Context, by Caller, id string) error {
 	return m.do(ctx, by, operation{}, func(ctx context.Context, u *unit) error {
-		if err := u.inPerson(); err != nil {
+		if err := u.justProven(); err != nil {
 			return err
 		}
 		if err := identity.DeletePasskey(ctx, u.tx, by.userID(), id); err != nil {

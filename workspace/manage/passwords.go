@@ -78,7 +78,7 @@ func (m *Manager) rehash(ctx context.Context, user workspace.UserID, before, pas
 }
 
 // SetOwnPassword changes the caller's password, and ends every session of theirs but
-// this one. ErrWrongPassword: current is not their password; ErrForbidden: they have
+// this one. ErrWrongPassword: current is not their password; ErrProveAgain: they have
 // none yet, and did not sign in just now; ErrInvalid.
 func (m *Manager) SetOwnPassword(ctx context.Context, by Caller, session identity.Session, current, password string) error {
 	var user workspace.User
@@ -123,7 +123,7 @@ func (m *Manager) SetOwnPassword(ctx context.Context, by Caller, session identit
 func (m *Manager) provenAgain(ctx context.Context, session identity.Session, stored, current string) error {
 	if stored == "" {
 		if m.now().Sub(session.CreatedAt.Time) > recently {
-			return fmt.Errorf("%w: to set your first password, sign in again first: it has to be within %d minutes", workspace.ErrForbidden, recently/time.Minute)
+			return ErrProveAgain
 		}
 		return nil
 	}

@@ -38,13 +38,14 @@ func newGate(t *testing.T, db *schema.DB) *house {
 	t.Helper()
 	h := newHouse(t, db)
 	h.Passwords = quick
-	h.give(h.viewer, good)
+	h.give(h.viewer)
 	return h
 }
 
-func (h *house) give(user workspace.UserID, password string) {
+// give gives a user the password good.
+func (h *house) give(user workspace.UserID) {
 	h.t.Helper()
-	stored, err := quick.Hash(h.t.Context(), password)
+	stored, err := quick.Hash(h.t.Context(), good)
 	check(h.t, err)
 	check(h.t, identity.SetPassword(h.t.Context(), h.Database.Writer(), user, stored, workspace.At(h.now)))
 }
@@ -78,8 +79,8 @@ func TestCheckPassword(t *testing.T) {
 			t.Errorf("with a passkey: %v, %v", second, err)
 		}
 		disabled, gone, no := h.user("disabled", false), h.user("gone", false), false
-		h.give(disabled, good)
-		h.give(gone, good)
+		h.give(disabled)
+		h.give(gone)
 		_, err := h.UpdateUser(t.Context(), operator, disabled, manage.UserChange{Enabled: &no})
 		check(t, err)
 		check(t, h.DeleteUser(t.Context(), operator, gone))
@@ -106,7 +107,7 @@ func TestCheckPasswordTakesAsLong(t *testing.T) {
 	stored, err := h.Passwords.Hash(t.Context(), good)
 	check(t, err)
 	check(t, identity.SetPassword(t.Context(), h.Database.Writer(), h.viewer, stored, workspace.At(h.now)))
-	h.give(h.manager, good)
+	h.give(h.manager)
 	no := false
 	_, err = h.UpdateUser(t.Context(), operator, h.manager, manage.UserChange{Enabled: &no})
 	check(t, err)
@@ -184,10 +185,28 @@ func TestSetOwnPassword(t *testing.T) {
 		if !h.signedIn(here) || h.signedIn(there) || h.signedIn(finish()) {
 			t.Error("not this session alone goes on")
 		}
+		found, err := h.Sessions(t.Context(), viewer, h.limits())
+		if check(t, err); len(found) != 1 || found[0].ID != session.ID {
+			t.Errorf("%+v", found)
+		}
 		_, err = h.UseAccessLink(t.Context(), nowhere, link.Token, good)
 		want(t, "the access link from before", workspace.ErrNotFound, err)
 		if events := h.events(audit.Instance); events[len(events)-1].Action != "password.set" || strings.Contains(h.dump(), better) {
 			t.Errorf("recorded is %+v", events[len(events)-1])
+		}
+	})
+}
+
+// Sessions end also when the clock was set back, so that they seem to be younger.
+func TestSetOwnPasswordWithAnotherClock(t *testing.T) {
+	eachGate(t, func(t *testing.T, h *house) {
+		h.now = h.now.Add(time.Minute)
+		here, session := h.signIn(h.viewer)
+		there, _ := h.signIn(h.viewer)
+		h.now = h.now.Add(-time.Minute)
+		check(t, h.SetOwnPassword(t.Context(), manage.User(h.viewer), session, good, better))
+		if !h.signedIn(here) || h.signedIn(there) {
+			t.Errorf("this session goes on: %v, and the other: %v", h.signedIn(here), h.signedIn(there))
 		}
 	})
 }

@@ -155,7 +155,7 @@ func TestOwnSessions(t *testing.T) {
 		if len(found) != 2 || found[0].ID != other.ID || found[1].ID != session.ID {
 			t.Errorf("%+v", found)
 		}
-		for _, id := range []string{alien.ID, "ses_none", "", here, "\x00", "\xff"} {
+		for _, id := range []string{alien.ID, "ses_none", "", here} {
 			want(t, "end "+id, workspace.ErrNotFound, h.EndSession(t.Context(), viewer, id))
 		}
 		check(t, h.EndSession(t.Context(), viewer, other.ID))

@@ -197,10 +197,10 @@ func (m *Manager) Subjects(ctx context.Context, by Caller) (found []identity.Sub
 }
 
 // LinkSubject lets the caller sign in as a person of a provider, which has just proven
-// them. ErrConflict: that person is somebody here.
+// them. ErrProveAgain; ErrConflict: that person is somebody here.
 func (m *Manager) LinkSubject(ctx context.Context, by Caller, p identity.Person) error {
 	return m.do(ctx, by, operation{}, func(ctx context.Context, u *unit) error {
-		if err := u.inPerson(); err != nil {
+		if err := u.justProven(); err != nil {
 			return err
 		}
 		return u.linkSubject(ctx, by.userID(), p)
@@ -208,10 +208,10 @@ func (m *Manager) LinkSubject(ctx context.Context, by Caller, p identity.Person)
 }
 
 // UnlinkSubject ends that the caller can sign in as a person of a provider.
-// ErrConflict: they could sign in no more.
+// ErrProveAgain; ErrConflict: they could sign in no more.
 func (m *Manager) UnlinkSubject(ctx context.Context, by Caller, issuer, subject string) error {
 	return m.do(ctx, by, operation{}, func(ctx context.Context, u *unit) error {
-		if err := u.inPerson(); err != nil {
+		if err := u.justProven(); err != nil {
 			return err
 		}
 		if err := identity.DeleteSubject(ctx, u.tx, by.userID(), issuer, subject); err != nil {
@@ -231,6 +231,21 @@ func (u *unit) inPerson() error {
 	}
 	if u.by.key != "" {
 		return fmt.Errorf("%w: how you sign in is changed in the console, not with a key", workspace.ErrForbidden)
+	}
+	return nil
+}
+
+// ErrProveAgain means that the person has to sign in again first. It is not allowed.
+var ErrProveAgain = fmt.Errorf("%w: sign in again first, since it changes how you sign in", workspace.ErrForbidden)
+
+// justProven refuses whoever does not sit in front of the console themselves, or did
+// not prove it a short while ago.
+func (u *unit) justProven() error {
+	if err := u.inPerson(); err != nil {
+		return err
+	}
+	if u.now.Sub(u.by.proven) > recently {
+		return ErrProveAgain
 	}
 	return nil
 }

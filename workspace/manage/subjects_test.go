@@ -217,8 +217,12 @@ func TestMappingKeepsToItself(t *testing.T) {
 func TestLinkingSubjects(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		h := newHouse(t, db)
-		viewer, owner := manage.User(h.viewer), manage.User(h.owner)
+		viewer, owner := manage.User(h.viewer).Proven(h.Time()), manage.User(h.owner).Proven(h.Time())
 		grace := person("grace")
+		for _, since := range []time.Time{{}, h.Time().Add(-time.Hour)} {
+			want(t, "signed in a while ago", manage.ErrProveAgain, h.LinkSubject(t.Context(), viewer.Proven(since), grace))
+			want(t, "signed in a while ago", manage.ErrProveAgain, h.UnlinkSubject(t.Context(), viewer.Proven(since), idp, "grace"))
+		}
 		check(t, h.LinkSubject(t.Context(), viewer, grace))
 		want(t, "twice", workspace.ErrConflict, h.LinkSubject(t.Context(), viewer, grace))
 		want(t, "by another", workspace.ErrConflict, h.LinkSubject(t.Context(), owner, grace))
