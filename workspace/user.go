@@ -3,7 +3,9 @@ package workspace
 import (
 	"context"
 	"net/mail"
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
@@ -33,12 +35,27 @@ func NormalEmail(address string) (string, error) {
 	if err != nil || parsed.Address != trimmed || len(trimmed) > 254 || strings.ContainsFunc(trimmed, notPrintable) || strings.ContainsRune(trimmed, utf8.RuneError) {
 		return "", invalidf("the e-mail address %q: use the form name@example.com", address)
 	}
+	if slices.ContainsFunc(strings.FieldsFunc(trimmed, func(r rune) bool { return r == '@' || r == '.' }), mixesScripts) {
+		return "", invalidf("the e-mail address %q: it mixes Latin letters with those of another alphabet that look alike", address)
+	}
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
 			return r + ('a' - 'A')
 		}
 		return r
 	}, trimmed), nil
+}
+
+// mixesScripts reports whether a part of an address has Latin letters and others: one
+// that is written with a Cyrillic o looks like somebody else's (UTS #39).
+func mixesScripts(part string) bool {
+	var latin, other bool
+	for _, r := range part {
+		if unicode.IsLetter(r) {
+			latin, other = latin || unicode.Is(unicode.Latin, r), other || !unicode.Is(unicode.Latin, r)
+		}
+	}
+	return latin && other
 }
 
 // InsertUser stores a new user. ErrConflict: the address is taken.

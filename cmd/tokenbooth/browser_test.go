@@ -293,9 +293,3 @@ func (b *tab) fits() {
 	}
 	b.do(chromedp.EmulateViewport(1280, 900))
 }
-
-// picture is the whole page as a PNG.
-func (b *tab) picture() []byte {
-	b.t.Helper()
-	return ask(b, chromedp.FullScreenshot(100))
-}

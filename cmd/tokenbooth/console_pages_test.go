@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/jmoiron/sqlx"
 )
 
 // Every page that links lead to is one that a browser does not complain about, that
@@ -72,18 +73,26 @@ func contents(t *testing.T, url string) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for rows.Next() {
-			row, err := rows.SliceScan()
-			if err != nil {
-				t.Fatal(err)
-			}
-			found[table] += fmt.Sprintln(row...)
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
+		found[table] = everyRow(t, rows)
 	}
 	return found
+}
+
+// everyRow is what a query has found, a line each.
+func everyRow(t *testing.T, rows *sqlx.Rows) (text string) {
+	t.Helper()
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		row, err := rows.SliceScan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += fmt.Sprintln(row...)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // identifier is an ID in an address.

@@ -37,5 +37,5 @@ func useAccessLink(r *request) (page, error) {
 	if err := r.rememberDevice(typedAccount(user.Email), string(user.ID)+r.requestID()); err != nil {
 		return page{}, err
 	}
-	return r.enter(user.ID, identity.ByLink, "")
+	return r.enter(user.ID, identity.ByLink, r.h.path("account")+"?notice=access-used")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/tokenbooth/tokenbooth/workspace"
 	"github.com/tokenbooth/tokenbooth/workspace/audit"
@@ -119,10 +120,24 @@ func newAuditRow(n names, e audit.Entry) auditRow {
 	if e.Outcome != "" && e.Outcome != outcomeIssued {
 		row.Outcome = outcomeText(e.Outcome)
 	}
+	if address := inviteeOf(e); address != "" {
+		row.Subject = who{Text: address, Kind: "Invitation", ID: e.SubjectID}
+	}
 	if e.KeyID != "" && e.KeyID != e.SubjectID {
 		row.Via = n.of(e.KeyID)
 	}
 	return row
+}
+
+// inviteeOf is the address that an invitation was for; empty: the entry is of none.
+func inviteeOf(e audit.Entry) string {
+	var detail struct {
+		Email string `json:"email"`
+	}
+	if strings.HasPrefix(e.Action, "invitation.") {
+		_ = json.Unmarshal([]byte(e.Detail), &detail) // without an address the ID is shown
+	}
+	return detail.Email
 }
 
 // indentJSON writes a JSON object with a line for each value; an empty one is

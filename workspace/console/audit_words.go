@@ -39,7 +39,7 @@ var deeds = map[string]deed{
 	"member.update": {"Role changed", "accent"},
 	"member.remove": {"Member removed", "warn"},
 
-	"invitation.create":   {"Invitation made", "accent"},
+	"invitation.create":   {"Invitation created", "accent"},
 	"invitation.accept":   {"Invitation accepted", "accent"},
 	"invitation.withdraw": {"Invitation withdrawn", "warn"},
 
@@ -60,9 +60,9 @@ var deeds = map[string]deed{
 
 	"password.set":       {"Password set", "accent"},
 	"session.end":        {"Sessions ended", "warn"},
-	"access_link.create": {"Access link made", "accent"},
+	"access_link.create": {"Access link created", "accent"},
 	"access_link.use":    {"Access link used", "accent"},
-	"setup_link.create":  {"Set-up link made", "accent"},
+	"setup_link.create":  {"Set-up link created", "accent"},
 
 	"passkey.add":     {"Passkey added", "accent"},
 	"passkey.remove":  {"Passkey removed", "warn"},
@@ -70,7 +70,7 @@ var deeds = map[string]deed{
 	"provider.link":   {"Single sign-on linked", "accent"},
 	"provider.unlink": {"Single sign-on unlinked", "warn"},
 
-	"signing_key.create":   {"Signing key made", "accent"},
+	"signing_key.create":   {"Signing key created", "accent"},
 	"signing_key.activate": {"Signing key took over", "accent"},
 	"signing_key.confirm":  {"Signing key confirmed", "accent"},
 	"signing_key.retire":   {"Signing key retired", "warn"},
@@ -81,7 +81,7 @@ var deeds = map[string]deed{
 	"revocations.merge":   {"Revocations merged", "warn"},
 	"revocations.restore": {"Revocation restored", "warn"},
 	"revocations.epoch":   {"Revocations begun anew", "warn"},
-	"installation.create": {"Installation made", "accent"},
+	"installation.create": {"Installation created", "accent"},
 	"installation.set_up": {"Set up", "accent"},
 	"installation.update": {"Installation changed", "accent"},
 }

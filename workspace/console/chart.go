@@ -149,12 +149,20 @@ func bucketText(start time.Time, bucket time.Duration) string {
 	return start.Format("Mon 2 Jan, 15:04")
 }
 
+// bucketName says how long a bucket is: an hour, and not 60 minutes.
+func bucketName(bucket time.Duration) string {
+	switch bucket {
+	case time.Hour:
+		return "hour"
+	case day:
+		return "day"
+	}
+	return strings.TrimPrefix(readDuration(bucket), "1 ")
+}
+
 func (c *chart) describe(since, until time.Time, bucket time.Duration) {
 	const form = "2 Jan 2006, 15:04"
-	c.Title = "Exchanges per " + strings.TrimPrefix(readDuration(bucket), "1 ")
-	if bucket == day {
-		c.Title = "Exchanges per day"
-	}
+	c.Title = "Exchanges per " + bucketName(bucket)
 	c.Description = fmt.Sprintf("From %s to %s UTC: %s in all, of which %s issued a token, %s went over a quota, and %s were refused for other reasons.",
 		since.UTC().Format(form), until.UTC().Format(form), count(c.Total, "exchange"), number(c.Issued), number(c.Limited), number(c.Refused))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/tokenbooth/tokenbooth/deploy/schema"
 	"github.com/tokenbooth/tokenbooth/policy"
 	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/identity"
 	"github.com/tokenbooth/tokenbooth/workspace/manage"
 )
 
@@ -20,6 +21,7 @@ var (
 	errCrossOrigin = errors.New("cross-origin request")
 	errForm        = errors.New("form cannot be read")
 	errPanic       = errors.New("panic")
+	errExports     = errors.New("too many exports at once")
 )
 
 // failure is an error as the error page tells it.
@@ -50,6 +52,8 @@ var failures = []struct {
 	{errNothingHere, failure{status: http.StatusNotFound, title: "Page not found", detail: "There is nothing at this address."}},
 	{errCrossOrigin, failure{status: http.StatusForbidden, title: "Request from another site refused", detail: "The form was sent from a page that is not part of this console, so nothing was done. Open the console itself and try again there."}},
 	{errForm, failure{status: http.StatusBadRequest, title: "The form could not be read", detail: "It is too large or damaged. Go back and send it again."}},
+	{identity.ErrBusy, failure{status: http.StatusServiceUnavailable, title: "Too many people sign in at once", detail: "The password was not looked at. Try again in a moment.", retryAfter: "5"}},
+	{errExports, failure{status: http.StatusServiceUnavailable, title: "Other exports are running", detail: "Only a few run at once. Try again in a moment.", retryAfter: "10"}},
 	{workspace.ErrNotFound, failure{status: http.StatusNotFound, title: "Not found", detail: "It does not exist, or you are not in its workspace."}},
 	{workspace.ErrForbidden, failure{status: http.StatusForbidden, title: "You may not do this"}},
 	{workspace.ErrChanged, failure{status: http.StatusConflict, title: "Somebody else changed it meanwhile"}},

@@ -35,6 +35,7 @@ type Handler struct {
 	pages    pages
 	passkeys *identity.RelyingParty // nil: the issuer has no name
 	attempts attempts               // with passwords
+	exports  chan struct{}          // holds those that run
 }
 
 // operation answers one method of one route.
@@ -71,6 +72,7 @@ func (h *Handler) Mount(e *echo.Echo) error {
 	if h.passkeys, err = identity.NewRelyingParty(h.Issuer); err != nil && !errors.Is(err, identity.ErrAddress) {
 		return err
 	}
+	h.exports = make(chan struct{}, maxExports)
 	if h.assets, err = loadAssets(); err != nil {
 		return err
 	}

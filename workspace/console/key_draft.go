@@ -244,9 +244,9 @@ func (d *keyDraft) page(wrong *problem, notes []string) (page, error) {
 		Picker: r.newPicker(d.Form, wrong, d.options()), Expiry: newExpiry(d.Form, wrong, d.Bounds, d.now),
 		Restrictions: r.newRestrictions(d.Form, wrong, d.Bounds),
 	}
-	p := page{template: "key_new", title: "New API key", section: "keys", problem: wrong}
+	p := page{template: "key_new", title: "Create API key", section: "keys", problem: wrong}
 	if d.Personal {
-		data.Action, p.title, p.section = r.here("my-keys", "new"), "New personal key", "my-keys"
+		data.Action, p.title, p.section = r.here("my-keys", "new"), "Create personal key", "my-keys"
 	}
 	if wrong != nil {
 		p.status = wrong.status

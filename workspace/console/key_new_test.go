@@ -71,7 +71,7 @@ func TestAKeyIsMadeAndShownOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	v := s.as(s.owner)
-	shown := v.get(s.keysNew()).want(t, http.StatusOK, "New API key", "can do nothing yet")
+	shown := v.get(s.keysNew()).want(t, http.StatusOK, "Create API key", "can do nothing yet")
 	form := keyForm(t, shown, url.Values{
 		"description": {"deploys\r\nall"}, "cidr": {"192.0.2.0/24\r\n2001:db8::1"}, "token_ttl": {"120"}, "max_uses": {"5"}, "audience": {"https://api.example.com"},
 	})

@@ -17,7 +17,7 @@ func TestPersonalKeys(t *testing.T) {
 	s.join(s.ws, viewer, workspace.Viewer)
 	v, list := s.as(viewer), "/w/"+s.ws.Slug+"/my-keys"
 	v.get(list).want(t, http.StatusOK, "You have no personal key here", list+"/new")
-	shown := v.get(list+"/new").want(t, http.StatusOK, "New personal key", "All that you may do", "Management rights", `value="collectors:create" disabled`, "you do not hold this").
+	shown := v.get(list+"/new").want(t, http.StatusOK, "Create personal key", "All that you may do", "Management rights", `value="collectors:create" disabled`, "you do not hold this").
 		without(t, `name="service_account"`)
 	form := keyForm(t, shown, url.Values{"name": {hostile}, "permissions": {"held"}})
 	made := v.post(list+"/new", form).want(t, http.StatusOK, "Your personal key is ready").without(t, "<script>alert")

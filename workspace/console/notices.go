@@ -5,6 +5,7 @@ package console
 var notices = map[string]string{
 	"signed-out":     "You are signed out.",
 	"joined":         "You are a member now.",
+	"access-used":    "Your password is set. If somebody else may have used your account, look through the ways to sign in below and your personal keys, and end what is not yours.",
 	"password-set":   "Your password is set. Your other sessions have ended.",
 	"look-kept":      "That is kept in this browser.",
 	"session-ended":  "The session has ended.",
@@ -23,7 +24,7 @@ var notices = map[string]string{
 	"key-unchanged":   "There was nothing to change.",
 	"key-deleted":     "The key is deleted. Its traces stay in the audit log.",
 
-	"service-account-created":  "The service account is made. It needs a key to be used.",
+	"service-account-created":  "The service account is created. It needs a key to be used.",
 	"service-account-changed":  "The service account is changed.",
 	"service-account-disabled": "The service account is disabled: its keys and tokens have stopped.",
 	"service-account-enabled":  "The service account is enabled: its keys work again.",
@@ -33,7 +34,7 @@ var notices = map[string]string{
 	"left":                     "You have left the workspace. Sign in again to go on elsewhere.",
 	"invitation-withdrawn":     "The invitation is withdrawn: its link works no more.",
 	"quota-changed":            "The quota is changed, and in force.",
-	"workspace-created":        "The workspace is made, and you are its owner.",
+	"workspace-created":        "The workspace is created, and you are its owner.",
 	"person-disabled":          "They are disabled: signed out, and their personal keys and tokens have stopped.",
 	"person-enabled":           "They can sign in again, and their personal keys work.",
 	"person-deleted":           "The person is deleted, and their personal keys are revoked.",

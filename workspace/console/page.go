@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -140,6 +141,14 @@ func (h *Handler) write(r *request, p page) error {
 	if p.location != "" {
 		return r.Redirect(http.StatusSeeOther, p.location)
 	}
+	if p.stream != nil {
+		select {
+		case h.exports <- struct{}{}:
+			defer func() { <-h.exports }()
+		default:
+			return h.fail(r, errExports)
+		}
+	}
 	if p.filename != "" {
 		r.Response().Header().Set(echo.HeaderContentDisposition, fmt.Sprintf("attachment; filename=%q", p.filename))
 	}
@@ -149,9 +158,17 @@ func (h *Handler) write(r *request, p page) error {
 	return r.send(cmp.Or(p.status, http.StatusOK), kind, body)
 }
 
+// How many exports run at once, and how long each may take.
+const (
+	maxExports = 2
+	exportFor  = 5 * time.Minute
+)
+
 // sendStream writes an answer as it is made. When that fails, the connection is cut,
 // so that nobody takes what came for the whole.
 func (h *Handler) sendStream(r *request, kind string, stream func(io.Writer) error) error {
+	// Longer than other answers may take; a server that cannot do that keeps its own limit.
+	_ = http.NewResponseController(r.Response()).SetWriteDeadline(time.Now().Add(exportFor))
 	r.Response().Header().Set(echo.HeaderContentType, kind)
 	r.Response().WriteHeader(http.StatusOK)
 	if r.Request().Method == http.MethodHead {

@@ -167,6 +167,9 @@ func askPasskey(r *request) (page, error) {
 
 // usePasskey signs in whom the answer of a passkey proves.
 func usePasskey(r *request) (page, error) {
+	if wait := r.h.attempts.spend([]limited{{"passkey " + sourceOf(r.RealIP()), perSource}}, r.h.Manager.Time()); wait > 0 {
+		return r.slowDown(wait), nil // each leaves a row behind
+	}
 	c, err := r.spendChallenge("passkey")
 	second := r.form.Get("second") != "" || c.User != ""
 	if err != nil {
@@ -181,7 +184,9 @@ func usePasskey(r *request) (page, error) {
 		return r.passkeyPage(second).again(r.passkeyProblem(err))
 	}
 	r.drop("half")
+	r.proven = half.Proven // a password that was changed since opens nothing
 	if c.User == "" {
+		r.proven = workspace.Time{}
 		return r.begin(user, identity.ByPasskey, r.form.Get("next"))
 	}
 	if err := r.rememberDevice(half.Account, string(user)+r.requestID()); err != nil {

@@ -99,7 +99,7 @@ type personForm struct {
 }
 
 func (r *request) personForm(f personForm) page {
-	return page{template: "person_new", title: "New person", section: "people", data: f}
+	return page{template: "person_new", title: "Create person", section: "people", data: f}
 }
 
 func newPerson(r *request) (page, error) { return r.personForm(personForm{}), r.organizationOnly() }

@@ -105,6 +105,9 @@ func (r *request) enterFrom(person identity.Person, a attempt) (page, error) {
 	for _, note := range who.Notes {
 		r.h.Log.Warn("the mapping of single sign-on was not followed", "note", note, "user", string(who.ID), "request_id", r.requestID())
 	}
+	if a.Invitation != "" && !who.Joined {
+		a.Next = r.h.path("invitation") + "?" + url.Values{"token": {a.Invitation}}.Encode() // to accept it themselves
+	}
 	return r.begin(who.ID, identity.ByProvider, a.Next)
 }
 

@@ -68,7 +68,7 @@ func (f *accountForm) roles() (found []catalogueRole) {
 // page shows the form, with what is wrong with it.
 func (f *accountForm) page(wrong *problem) page {
 	f.Roles, f.Picker = f.roles(), f.r.newPicker(f.Form, wrong, f.options)
-	p := page{template: "service_account_form", title: "New service account", section: "service-accounts", data: f, problem: wrong}
+	p := page{template: "service_account_form", title: "Create service account", section: "service-accounts", data: f, problem: wrong}
 	if f.Before != nil {
 		p.title = "Edit " + f.Before.Name
 	}

@@ -41,7 +41,7 @@ func TestServiceAccounts(t *testing.T) {
 	s.serviceAccount(manage.NewServiceAccount{Name: "terraform", Description: hostile, Scopes: oauth.NewScope("collectors:read", "pipelines:read")})
 	key := s.key(s.ws, "gitlab-ci", manage.NewKey{})
 	fatal(t, s.manager.DisableServiceAccount(t.Context(), s.operator, s.ws.ID, key.ServiceAccountID))
-	ada.get(s.accounts()).want(t, http.StatusOK, "terraform", "2 permissions", "gitlab-ci", "Role viewer", "Disabled", "New service account",
+	ada.get(s.accounts()).want(t, http.StatusOK, "terraform", "2 permissions", "gitlab-ci", "Role viewer", "Disabled", "Create service account",
 		html.EscapeString(hostile), `class="end">1</td>`, `class="end">0</td>`).without(t, "<script>alert")
 	ada.get(s.accounts()+"?q=terra").want(t, http.StatusOK, ">terraform</a>").without(t, ">gitlab-ci</a>")
 	ada.get(s.accounts()+"?state=disabled").want(t, http.StatusOK, ">gitlab-ci</a>").without(t, ">terraform</a>")
@@ -75,7 +75,7 @@ func TestCreateServiceAccount(t *testing.T) {
 	if to != s.accounts("gitlab-ci")+"?notice=service-account-created" {
 		t.Errorf("sent to %s", to)
 	}
-	ada.get(to).want(t, http.StatusOK, "The service account is made")
+	ada.get(to).want(t, http.StatusOK, "The service account is created")
 	if a := s.named("gitlab-ci"); a.Role != "editor" || a.Scopes != "" || a.Description != "Deploys.\nDaily." {
 		t.Errorf("made %+v", a)
 	}
@@ -192,7 +192,7 @@ func TestServiceAccountsOfViewers(t *testing.T) {
 	viewer, outsider := s.user("viewer@example.com", false), s.user("outsider@example.com", false)
 	s.join(s.ws, viewer, workspace.Viewer)
 	v := s.as(viewer)
-	v.get(s.accounts()).want(t, http.StatusOK, ">ci</a>").without(t, "New service account")
+	v.get(s.accounts()).want(t, http.StatusOK, ">ci</a>").without(t, "Create service account")
 	v.get(s.accounts("ci")).want(t, http.StatusOK).without(t, "Create key", ">Edit<", "Disable", "Delete")
 	for _, path := range []string{s.accounts("new"), s.accounts("ci", "edit"), s.accounts("ci", "disable"), s.accounts("ci", "enable"), s.accounts("ci", "delete")} {
 		v.get(path).want(t, http.StatusForbidden)

@@ -150,6 +150,23 @@ func TestAttemptsAreSlowed(t *testing.T) {
 	s.visitor().post("/sign-in", credentials(s.owner.Email, password)).location(t)
 }
 
+// A browser in which somebody has signed in to an account is known for that account
+// alone, however alike another one is written.
+func TestADeviceIsKnownForItsAccount(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	victim, alike := s.user("kim@example.com", false), s.user("\u212aim@example.com", false) // the Kelvin sign
+	s.withPassword(victim)
+	s.withPassword(alike)
+	v := s.visitor()
+	v.post("/sign-in", credentials(alike.Email, password)).location(t)
+	v.post("/sign-out", nil).location(t)
+	for range 8 { // what a stranger has at an account
+		s.visitor().post("/sign-in", credentials(victim.Email, "a guess that is wrong")).want(t, http.StatusUnprocessableEntity)
+	}
+	v.post("/sign-in", credentials(victim.Email, "a guess that is wrong")).want(t, http.StatusTooManyRequests)
+}
+
 // Whatever ends a person's rights ends their sessions with it.
 func TestSessionsEndWithRights(t *testing.T) {
 	t.Parallel()

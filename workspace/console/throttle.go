@@ -4,11 +4,12 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/tokenbooth/tokenbooth/policy/quota"
+	"github.com/tokenbooth/tokenbooth/workspace"
+	"github.com/tokenbooth/tokenbooth/workspace/identity"
 )
 
 // Guessing passwords is slowed down, and nobody is locked out: attempts count by
@@ -94,6 +95,7 @@ const (
 func (r *request) budgets(account string) []limited {
 	var d device
 	if r.kept(deviceCookie, &d) && slices.Contains(d.Accounts, account) {
+		r.ctx = identity.Expected(r.ctx)
 		return []limited{{"device " + d.ID + " " + account, perDevice}}
 	}
 	source := sourceOf(r.RealIP())
@@ -128,6 +130,8 @@ func (r *request) rememberDevice(account, id string) error {
 // typedAccount is how an account is counted: what was typed, however it is written.
 // It is bounded, since anything may have been typed.
 func typedAccount(typed string) string {
-	typed = strings.ToLower(strings.TrimSpace(typed))
-	return typed[:min(len(typed), 254)]
+	if address, err := workspace.NormalEmail(typed); err == nil {
+		return address
+	}
+	return "not " + typed[:min(len(typed), 254)] // anything, and nobody's
 }

@@ -80,18 +80,18 @@ func (m meter) State() string {
 // Text says how much is taken.
 func (m meter) Text() string {
 	if m.Most == nil {
-		return number(m.Used) + " " + m.Noun + ", no limit"
+		return count(m.Used, m.Noun) + ", no limit"
 	}
-	return number(m.Used) + " of " + number(*m.Most) + " " + m.Noun
+	return number(m.Used) + " of " + count(*m.Most, m.Noun)
 }
 
 func meters(q manage.Quota) []meter {
 	l := q.Value
 	return []meter{
-		{Name: "API keys", Noun: "live keys", Used: q.Use.Keys, Most: l.MaxKeys},
-		{Name: "Service accounts", Noun: "service accounts", Used: q.Use.ServiceAccounts, Most: l.MaxServiceAccounts},
-		{Name: "Today", Noun: "exchanges", Used: q.Use.Today, Most: l.PerDay, Hint: "until midnight UTC"},
-		{Name: "This month", Noun: "exchanges", Used: q.Use.ThisMonth, Most: l.PerMonth, Hint: "until the month ends in UTC"},
+		{Name: "API keys", Noun: "live key", Used: q.Use.Keys, Most: l.MaxKeys},
+		{Name: "Service accounts", Noun: "service account", Used: q.Use.ServiceAccounts, Most: l.MaxServiceAccounts},
+		{Name: "Today", Noun: "exchange", Used: q.Use.Today, Most: l.PerDay, Hint: "until midnight UTC"},
+		{Name: "This month", Noun: "exchange", Used: q.Use.ThisMonth, Most: l.PerMonth, Hint: "until the month ends in UTC"},
 	}
 }
 

@@ -77,7 +77,7 @@ func newWorkspace(r *request) (page, error) {
 }
 
 func (r *request) workspaceForm(f workspaceForm) page {
-	return page{template: "workspace_new", title: "New workspace", section: "workspaces", data: f}
+	return page{template: "workspace_new", title: "Create workspace", section: "workspaces", data: f}
 }
 
 func createWorkspace(r *request) (page, error) {

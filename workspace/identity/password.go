@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/crypto/argon2"
@@ -38,10 +39,26 @@ const (
 )
 
 // Passwords hashes passwords, a few at once: each takes a core and Memory for a
-// while, and whoever sends many shall not take them all.
+// while, and whoever sends many shall not take them all, nor make others wait for
+// long.
 type Passwords struct {
 	hardness Hardness
 	slots    chan struct{}
+	waiting  atomic.Int64
+}
+
+// ErrBusy means that too many passwords wait to be checked already.
+var ErrBusy = errors.New("too many passwords wait to be checked")
+
+// maxWaiting is how many may wait for one slot: some seconds' worth.
+const maxWaiting = 48
+
+type expectedKey struct{}
+
+// Expected marks a request of somebody who has been here before: they find a place
+// in the queue when strangers have filled theirs.
+func Expected(ctx context.Context) context.Context {
+	return context.WithValue(ctx, expectedKey{}, true)
 }
 
 // NewPasswords makes one for a process.
@@ -85,6 +102,14 @@ func (p *Passwords) CheckNothing(ctx context.Context, password string) error {
 }
 
 func (p *Passwords) derive(ctx context.Context, h Hardness, password string, salt []byte, size uint32) ([]byte, error) {
+	most := int64(maxWaiting * cap(p.slots))
+	if ctx.Value(expectedKey{}) != nil {
+		most *= 2
+	}
+	defer p.waiting.Add(-1)
+	if p.waiting.Add(1) > most {
+		return nil, ErrBusy
+	}
 	select {
 	case p.slots <- struct{}{}:
 	case <-ctx.Done():

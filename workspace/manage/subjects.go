@@ -25,7 +25,8 @@ var ErrAddressTaken = fmt.Errorf("%w: the address belongs to another account", w
 // SignedIn is a person who has come from their provider.
 type SignedIn struct {
 	workspace.User
-	Notes []string // what the mapping asks for and was not done, a sentence each, for the log
+	Notes  []string // what the mapping asks for and was not done, a sentence each, for the log
+	Joined bool     // somebody new, who is a member by the invitation that they came with
 }
 
 // Spend uses up something that is good once, such as the state of an attempt to sign
@@ -38,18 +39,13 @@ func (m *Manager) Spend(ctx context.Context, once string, until time.Time) error
 // SignInSubject finds the user whom a person of a provider is, and gives and takes
 // what the mapping says for them. Somebody unknown becomes a user if the mapping
 // gives them something, or if they come with the token of an invitation, which is
-// accepted then. ErrNoAccess, ErrAddressTaken, ErrForbidden: the user is disabled;
+// accepted then; somebody known accepts one by themselves. ErrNoAccess, ErrAddressTaken, ErrForbidden: the user is disabled;
 // ErrNotFound: the invitation is not good any more.
 func (m *Manager) SignInSubject(ctx context.Context, from Origin, p identity.Person, mapping identity.Mapping, invitation string) (result SignedIn, err error) {
 	err = m.do(ctx, provider(p.Issuer).From(from), operation{}, func(ctx context.Context, u *unit) error {
 		result = SignedIn{}
-		if result.User, err = u.subjectUser(ctx, p, mapping, invitation); err != nil {
+		if result.User, result.Joined, err = u.subjectUser(ctx, p, mapping, invitation); err != nil {
 			return err
-		}
-		if invitation != "" {
-			if err := u.acceptInvitation(ctx, result.User, invitation); err != nil {
-				return err
-			}
 		}
 		if result.Notes, err = u.followMapping(ctx, &result.User, p, mapping); err != nil {
 			return err
@@ -61,14 +57,23 @@ func (m *Manager) SignInSubject(ctx context.Context, from Origin, p identity.Per
 }
 
 // subjectUser is the user that a person is, or becomes.
-func (u *unit) subjectUser(ctx context.Context, p identity.Person, mapping identity.Mapping, invitation string) (workspace.User, error) {
+func (u *unit) subjectUser(ctx context.Context, p identity.Person, mapping identity.Mapping, invitation string) (user workspace.User, joined bool, err error) {
 	known, err := identity.FindSubject(ctx, u.tx, p.Issuer, p.Subject)
-	if errors.Is(err, workspace.ErrNotFound) {
-		return u.newSubject(ctx, p, mapping, invitation)
+	switch {
+	case err == nil:
+		user, err = u.knownSubject(ctx, p, known)
+		return user, false, err
+	case !errors.Is(err, workspace.ErrNotFound):
+		return user, false, err
 	}
-	if err != nil {
-		return workspace.User{}, err
+	if user, err = u.newSubject(ctx, p, mapping, invitation != ""); err != nil || invitation == "" {
+		return user, false, err
 	}
+	return user, true, u.acceptInvitation(ctx, user, invitation)
+}
+
+// knownSubject is the user that a person is already.
+func (u *unit) knownSubject(ctx context.Context, p identity.Person, known identity.Subject) (workspace.User, error) {
 	user, err := workspace.FindUser(ctx, u.tx, known.UserID)
 	if errors.Is(err, workspace.ErrNotFound) || (err == nil && !user.DisabledAt.IsZero()) {
 		return user, fmt.Errorf("%w: your account here is disabled", workspace.ErrForbidden)
@@ -81,7 +86,7 @@ func (u *unit) subjectUser(ctx context.Context, p identity.Person, mapping ident
 }
 
 // newSubject makes a user of somebody who is let in.
-func (u *unit) newSubject(ctx context.Context, p identity.Person, mapping identity.Mapping, invitation string) (user workspace.User, err error) {
+func (u *unit) newSubject(ctx context.Context, p identity.Person, mapping identity.Mapping, invited bool) (user workspace.User, err error) {
 	gives := mapping.Admin(p.Groups)
 	for slug, role := range mapping.Roles(p.Groups) {
 		if role == "" || gives {
@@ -94,7 +99,7 @@ func (u *unit) newSubject(ctx context.Context, p identity.Person, mapping identi
 			return user, err
 		}
 	}
-	if !gives && invitation == "" {
+	if !gives && !invited {
 		return user, ErrNoAccess
 	}
 	address, err := workspace.NormalEmail(p.Email)

@@ -159,12 +159,18 @@ const shortcuts = () => {
 	if (document.documentElement.dataset.shortcuts === "off") return;
 	const { base, workspace } = document.body.dataset;
 	const places = workspace ? { k: "/keys", a: "/audit", h: "" } : {};
+	const search = () => {
+		const field = document.querySelector("[data-search]");
+		const folded = field?.closest("details");
+		if (folded) folded.open = true;
+		field?.focus();
+	};
 	let going = false;
 	addEventListener("keydown", (event) => {
 		if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, [contenteditable], dialog")) return;
 		if (going && event.key in places) location.assign(workspace + places[event.key]);
 		else if (going && event.key === "w") location.assign(base);
-		else if (event.key === "/") document.querySelector("[data-search]")?.focus();
+		else if (event.key === "/") search();
 		else if (event.key === "n") document.querySelector("[data-new]")?.click();
 		else if (event.key === "?") document.getElementById("shortcuts")?.showModal();
 		else {
