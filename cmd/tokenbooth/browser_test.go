@@ -29,9 +29,15 @@ type tab struct {
 	complaints []string
 }
 
+// browsing is held by the test that has a browser: they are large, and tests beside
+// them count on their time.
+var browsing sync.Mutex
+
 // newTab opens a browser; it is closed when the test ends.
 func newTab(t *testing.T) *tab {
 	t.Helper()
+	browsing.Lock()
+	t.Cleanup(browsing.Unlock)
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900),
 		chromedp.Flag("disable-dev-shm-usage", true))

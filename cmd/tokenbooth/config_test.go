@@ -59,6 +59,8 @@ func TestDefaultsAreValid(t *testing.T) {
 	want.Exchange.Failures.Burst, want.Exchange.Failures.KeyBurst, want.Exchange.Failures.KeyPerMinute = 120, 30, 10
 	want.Exchange.Failures.PerMinute = 20
 	want.Audit.ExchangeRetention = 2160 * time.Hour
+	want.Console.SessionLifetime, want.Console.SessionIdle = 12*time.Hour, 2*time.Hour
+	want.SignIn.OIDC.Name, want.SignIn.OIDC.Scopes = "single sign-on", []string{"openid", "profile", "email"}
 	want.HTTP.ShutdownDelay = 5 * time.Second
 	want.HTTP.DrainTimeout = 20 * time.Second
 	want.Log.Level = "info"

@@ -20,7 +20,7 @@ func TestEveryPage(t *testing.T) {
 	b := newTab(t)
 	b.open(d.ConsoleURL)
 	before := contents(t, url)
-	seen := map[string]bool{}
+	seen, judged := map[string]bool{}, map[string]bool{}
 	for queue := []string{"/", "/w/demo", "/nowhere"}; len(queue) > 0; queue = queue[1:] {
 		here := queue[0]
 		if kind := kindOfPage(here); seen[kind] {
@@ -33,8 +33,11 @@ func TestEveryPage(t *testing.T) {
 			t.Errorf("%s: %s", here, b.outline())
 		}
 		b.clean("404 (Not Found)") // a page of its own, for what is not there
-		b.accessible()
-		b.fits()
+		if path, _, _ := strings.Cut(kindOfPage(here), "?"); !judged[path] {
+			judged[path] = true // with another query it is made of the same parts
+			b.accessible()
+			b.fits()
+		}
 		for _, link := range ask(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll("a[href]:not([download])")].map(a => a.href)`)) {
 			if to, ours := pageOf(d.Issuer, link); ours {
 				queue = append(queue, to)
@@ -66,7 +69,7 @@ func contents(t *testing.T, url string) map[string]string {
 	db := openDB(t, url)
 	found := map[string]string{}
 	for _, table := range []string{
-		"workspaces", "users", "members", "service_accounts", "keys", "signing_keys", "policies", "passwords", "subjects", "passkeys", "links", "revocations",
+		"workspaces", "users", "members", "service_accounts", "(SELECT id, name, description, scopes, generation, expires_at, revoked_at, deleted_at, updated_at FROM keys)", "signing_keys", "policies", "passwords", "subjects", "passkeys", "links", "revocations",
 		"idempotency", "verifiers", "(SELECT * FROM audit_events WHERE chain <> 'exchanges')",
 	} {
 		rows, err := db.Reader().QueryxContext(t.Context(), "SELECT * FROM "+table+" AS t ORDER BY 1, 2")

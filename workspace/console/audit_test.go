@@ -45,7 +45,10 @@ func TestAuditLog(t *testing.T) {
 	fatal(t, err)
 	path := "/w/" + s.ws.Slug
 
+	_, err = s.manager.CreateInvitation(t.Context(), manage.User(s.owner.ID), s.ws.ID, "invited@example.com", workspace.Viewer)
+	fatal(t, err)
 	a := s.as(s.owner).get(path+"/audit").want(t, http.StatusOK,
+		`<td data-label="About">invited@example.com<span class="under">Invitation`, `<details class="card fold"><summary>Filter`,
 		"Key created", "Operator", ">ada@example.com</a>", "bob@example.com", "×37", "Over quota", "192.0.2.7", "req_7",
 		"<del>viewer</del> → <ins>manager</ins>", `href="`+path+"/keys/"+string(key.ID)+`"`, `href="`+path+"/service-accounts/"+key.OwnerID()+`"`,
 		"&lt;script&gt;alert(1)&lt;/script&gt;", path+"/audit.csv").without(t, "<script>alert")

@@ -60,6 +60,18 @@ func TestChart(t *testing.T) {
 	}
 }
 
+// The title says how long a bucket is in the words that people use.
+func TestBucketsHaveNames(t *testing.T) {
+	t.Parallel()
+	for bucket, want := range map[time.Duration]string{
+		time.Hour: "Exchanges per hour", 6 * time.Hour: "Exchanges per 6 hours", day: "Exchanges per day",
+	} {
+		if got := newChart(nil, time.Unix(0, 0), time.Unix(1, 0), bucket).Title; got != want {
+			t.Errorf("buckets of %v: %q, want %q", bucket, got, want)
+		}
+	}
+}
+
 func TestChartOfNothing(t *testing.T) {
 	t.Parallel()
 	c := newChart(nil, noon.Add(-24*time.Hour), noon, time.Hour)

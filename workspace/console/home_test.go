@@ -34,6 +34,7 @@ func TestOverview(t *testing.T) {
 	s.as(s.owner).get(home).want(t, http.StatusOK, s.list()+"/"+string(soon.ID)+"/rotate", "Create key")
 	s.as(viewer).get(home).want(t, http.StatusOK).without(t, "/rotate", "Create key")
 	s.as(outsider).get(home).want(t, http.StatusNotFound).without(t, "turning")
+	s.as(s.user("admin@example.com", true)).get(home).want(t, http.StatusOK, "You are not a member").without(t, "turning", "Create key")
 	s.later(9 * day)
 	s.as(s.owner).get(home).want(t, http.StatusOK, "No exchanges in this time").without(t, "Being rotated", "refused<")
 }

@@ -167,7 +167,7 @@ func TestEmptyKeyLists(t *testing.T) {
 	s.join(s.ws, viewer, workspace.Viewer)
 	v := s.as(s.owner)
 	for _, path := range []string{s.list(), "/w/" + s.ws.Slug} {
-		v.get(path).want(t, http.StatusOK, "Issue your first key", "tokenbooth keys create", s.list()+"/new").without(t, "<table")
+		v.get(path).want(t, http.StatusOK, "Create your first key", "tokenbooth keys create", s.list()+"/new").without(t, "<table")
 		s.as(viewer).get(path).want(t, http.StatusOK, "There are no keys yet", "Ask an owner or manager").without(t, "Create key", "<table")
 	}
 	for i := range 4 {
@@ -179,7 +179,7 @@ func TestEmptyKeyLists(t *testing.T) {
 	v.get(s.list()+"?q=old&status=expired").want(t, http.StatusOK, "No key matches “old”: 4 keys of another status are hidden", "Show all that match")
 	v.get(s.list()+"?q=old-1").want(t, http.StatusOK, "1 inactive key is hidden")
 	v.get(s.list()+"?q=new").want(t, http.StatusOK, "No key matches “new”", "Clear search").without(t, "hidden</h2>")
-	v.get(s.list()).want(t, http.StatusOK, "No key has this status", `href="`+s.list()+`?status=all"`).without(t, "Issue your first key")
+	v.get(s.list()).want(t, http.StatusOK, "No key has this status", `href="`+s.list()+`?status=all"`).without(t, "Create your first key")
 }
 
 // The pages of ten thousand keys lead on to one another, and cost no more statements

@@ -171,7 +171,7 @@ func TestInviteMember(t *testing.T) {
 
 	// Sent again it makes nothing and shows nothing.
 	ada.post(s.members("/invite"), form).want(t, http.StatusOK, "sent before").without(t, "token=")
-	pending := ada.get(s.members("")).want(t, http.StatusOK, "bob@example.com", "Pending invitations", "by <a").without(t, "token=")
+	pending := ada.get(s.members("")).want(t, http.StatusOK, "bob@example.com", "Pending invitations", `data-label="Invited by"><a`).without(t, "token=")
 	withdraw := pending.found(t, regexp.MustCompile(`action="([^"]+/withdraw)"`))
 	if strings.Count(pending.body, "/withdraw") != 1 {
 		t.Errorf("there are more than one:\n%s", pending.body)

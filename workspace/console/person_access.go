@@ -15,7 +15,7 @@ func giveAccess(r *request) (page, error) {
 	}
 	p := ask("Access link for "+called(user), "people", asking{
 		Lead:   "With the link they choose a new password, whatever they had before.",
-		Button: "Make access link", Danger: true,
+		Button: "Create access link", Danger: true,
 		Effects: []string{
 			"You see the link once, and send it to them yourself. Whoever opens it first gets in as them.",
 			"When it is used, they are signed out everywhere else, and their passkeys are removed.",

@@ -56,7 +56,7 @@ func TestServiceAccountPage(t *testing.T) {
 	a := s.named("gitlab-ci")
 	for _, name := range []string{"gitlab-ci", string(a.ID)} {
 		s.as(s.owner).get(s.accounts(name)).want(t, http.StatusOK, "Create key for it", "keys/new?service_account=gitlab-ci", string(key.ID), string(a.ID),
-			"collectors:read", "Role <strong>viewer", "Operator", "audit?service_account=gitlab-ci", "Disable gitlab-ci…")
+			"collectors:read", "Role <strong>viewer", "Operator", "audit?service_account=gitlab-ci", "Disable…<span class=\"visually-hidden\"> gitlab-ci<")
 	}
 	s.serviceAccount(manage.NewServiceAccount{Name: "idle", Role: "viewer"})
 	s.as(s.owner).get(s.accounts("idle")).want(t, http.StatusOK, "no key yet", "Create its first key")

@@ -144,7 +144,7 @@ func replaceSigningKeys(r *request) (page, error) {
 		return page{}, err
 	}
 	a, t := r.askingOfKeys(), r.h.Manager.Signing
-	a.Button, a.Danger, a.Type = "Distrust the keys now", true, replaceWord
+	a.Button, a.Danger, a.Type = "Replace the keys now", true, replaceWord
 	a.Lead = "Only for keys that somebody else may have. It breaks things for some minutes; to replace a key in peace, rotate it."
 	a.Effects = []string{
 		"Every published key of “" + slot.Title() + "” (" + count(int64(len(slot.Keys)), "key") + ") is destroyed at once, and a new one signs at once.",
