@@ -82,12 +82,25 @@ func TestConsoleFromFirstStartToRevocation(t *testing.T) {
 				b.noScript()
 			}
 			b.acceptDialogs()
+			judge := func() {
+				t.Helper()
+				if script {
+					b.accessible()
+					b.fits()
+				}
+			}
+			for _, page := range []string{address, r.url + "/sign-in"} {
+				b.open(page)
+				judge()
+			}
 			b.setUp(address)
 			b.open(address)
 			b.shows("This link does not work any more")
+			judge()
 			b.clean("404 (Not Found)")
 
 			key := b.newKey(r.url, "gitlab-ci")
+			judge()
 			page := r.url + "/w/payments/keys/" + key.id
 			token := wantToken(t, r.url, key)
 			if got := claims(t, token)["scope"]; got != "collectors:read" {
@@ -117,8 +130,10 @@ func TestConsoleFromFirstStartToRevocation(t *testing.T) {
 			for _, both := range []credential{key, fresh} {
 				wantToken(t, r.url, both)
 			}
+			judge()
 			b.open(page)
 			b.shows("Rotating")
+			judge()
 			b.press("main .callout a[href$='/end']")
 			b.press("main form[method=post] button")
 			b.shows("The old secret has ended")
@@ -133,12 +148,14 @@ func TestConsoleFromFirstStartToRevocation(t *testing.T) {
 			b.fill("#confirm", "gitlab-runner")
 			b.press("main form[method=post] button.danger")
 			b.shows("Something is not right yet")
+			judge()
 			wantToken(t, r.url, fresh)
 			b.clean("422 (Unprocessable Entity)")
 			b.fill("#confirm", "gitlab-ci")
 			b.press("main form[method=post] button.danger")
 			b.shows("Revoked")
 			b.shows("Dead everywhere by")
+			judge()
 			wantRefusal(t, r.url, fresh, "revoked")
 			b.clean()
 		})
