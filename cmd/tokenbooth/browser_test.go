@@ -29,9 +29,9 @@ type tab struct {
 	complaints []string
 }
 
-// browsing is held by the test that has a browser: they are large, and tests beside
-// them count on their time.
-var browsing sync.Mutex
+// browsing is held by the test that has a browser, and by sieges together: browsers
+// are large, and a siege counts on its time.
+var browsing sync.RWMutex
 
 // newTab opens a browser; it is closed when the test ends.
 func newTab(t *testing.T) *tab {
@@ -139,7 +139,7 @@ func ask[T any](b *tab, action chromedp.Action[T]) T {
 func (b *tab) outline() string {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
-	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + (document.body?.innerText ?? "")`))
 	if err != nil {
 		return err.Error()
 	}
@@ -196,7 +196,7 @@ func (b *tab) path() string {
 // has reports whether the page shows a text now.
 func (b *tab) has(text string) bool {
 	b.t.Helper()
-	return strings.Contains(ask(b, chromedp.Evaluate[string](`document.body.innerText`)), text)
+	return strings.Contains(ask(b, chromedp.Evaluate[string](`document.body?.innerText ?? ""`)), text)
 }
 
 // shows waits until the page shows a text.

@@ -75,11 +75,11 @@ func serve(ctx context.Context, config *Config, out io.Writer, log *slog.Logger)
 	if err != nil {
 		return err
 	}
-	log.Info("serving", "issuer", config.Issuer, "listen", public.Addr().String(), "operations", ops.Addr().String(),
-		"database", string(b.db.Dialect()), "signing_keys", s.ring.Holds(), "version", readBuild().Version)
-	if err := offerSetUp(ctx, b, out); err != nil {
+	if err := offerSetUp(ctx, b, out); err != nil && ctx.Err() == nil {
 		return err
 	}
+	log.Info("serving", "issuer", config.Issuer, "listen", public.Addr().String(), "operations", ops.Addr().String(),
+		"database", string(b.db.Dialect()), "signing_keys", s.ring.Holds(), "version", readBuild().Version)
 	if err := s.run(ctx, public, ops); err != nil {
 		return err
 	}

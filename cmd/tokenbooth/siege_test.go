@@ -60,6 +60,8 @@ const siegeStaleness = 5 * time.Second
 
 func besiege(t *testing.T, keys int, settings ...string) *siege {
 	t.Helper()
+	browsing.RLock()
+	t.Cleanup(browsing.RUnlock)
 	s := &siege{history: &history{}, t: t, redis: schematest.PrivateRedis(t), tokens: map[string][]string{}}
 	direct := schematest.PostgresURL(t)
 	s.env = onPostgres(direct, settings...)
