@@ -79,3 +79,21 @@ func TestAssets(t *testing.T) {
 		}
 	}
 }
+
+// A few exports run at once; another one is told to come again, as a page.
+func TestExportsTakeTurns(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	v := s.as(s.owner)
+	release := s.handler.HoldExports()
+	for _, path := range []string{"/w/payments/keys.csv", "/w/payments/audit.jsonl"} {
+		a := v.get(path).want(t, http.StatusServiceUnavailable, "Other exports are running")
+		if a.header.Get("Retry-After") == "" || a.header.Get("Content-Disposition") != "" {
+			t.Errorf("%s: %v", path, a.header)
+		}
+	}
+	release()
+	for range 3 { // each gives its place back
+		v.get("/w/payments/keys.csv").want(t, http.StatusOK, "client_id")
+	}
+}

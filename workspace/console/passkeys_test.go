@@ -336,3 +336,43 @@ func TestSignInIsChangedAfterAFreshProof(t *testing.T) {
 	}
 	v.get("/sign-in?again=1&next=/account").want(t, http.StatusOK, `name="password"`)
 }
+
+// A password that was right is of no use once it has been changed, also when only
+// the passkey was missing still.
+func TestHalfASignInEndsWithItsPassword(t *testing.T) {
+	t.Parallel()
+	s := named(t, schematest.SQLite(t))
+	s.withPassword(s.owner)
+	owner := s.as(s.owner)
+	a := owner.add("laptop")
+	finish := func(meanwhile func()) answer {
+		v := s.visitor()
+		if to := v.post("/sign-in", credentials(s.owner.Email, password)).location(t); to != "/sign-in/passkey" {
+			t.Fatalf("sent to %s", to)
+		}
+		meanwhile()
+		options := v.post("/sign-in/passkey/begin?second=1", nil).want(t, http.StatusOK).body
+		v.post("/sign-in/passkey", url.Values{"second": {"1"}, "answer": {a.get(options)}}).location(t)
+		return v.get("/account")
+	}
+	finish(func() {}).want(t, http.StatusOK)
+	finish(func() {
+		s.later(time.Second)
+		owner.post("/account/password", url.Values{"current": {password}, "password": {"quite another one, this"}}).location(t)
+	}).location(t)
+}
+
+// Answers of strangers leave a row behind each, so they are slowed down.
+func TestPasskeyAttemptsAreSlowed(t *testing.T) {
+	t.Parallel()
+	s := named(t, schematest.SQLite(t))
+	v, slowed := s.visitor(), answer{}
+	for range 70 {
+		if slowed = v.post("/sign-in/passkey", url.Values{"answer": {"{}"}}); slowed.status == http.StatusTooManyRequests {
+			break
+		}
+	}
+	if slowed.want(t, http.StatusTooManyRequests); slowed.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}

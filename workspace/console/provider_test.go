@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -197,6 +198,28 @@ func TestProviderDoesNotLetIn(t *testing.T) {
 	fatal(t, err)
 	v = s.visitor()
 	v.nobody(p.come(v, "/sign-in/oidc"), http.StatusForbidden, "Your account here is disabled")
+}
+
+// Somebody known accepts an invitation by themselves: a link to sign in with it must
+// not make them a member of anything.
+func TestProviderAcceptsForNobody(t *testing.T) {
+	t.Parallel()
+	s, p := withProvider(t)
+	p.come(s.visitor(), "/sign-in/oidc").location(t)
+	user, err := workspace.UserByEmail(t.Context(), s.db.Reader(), "grace@idp.example")
+	fatal(t, err)
+	other := s.workspace("Other", s.owner, workspace.Owner)
+	link, err := s.manager.CreateInvitation(t.Context(), manage.User(s.owner.ID), other.ID, "grace@idp.example", workspace.Manager)
+	fatal(t, err)
+	v := s.visitor()
+	to := p.come(v, "/sign-in/oidc?invitation="+link.Token).location(t)
+	if to != "/invitation?token="+link.Token {
+		t.Errorf("sent to %s", to)
+	}
+	if _, err := workspace.FindMember(t.Context(), s.db.Reader(), other.ID, user.ID); !errors.Is(err, workspace.ErrNotFound) {
+		t.Errorf("they are a member: %v", err)
+	}
+	v.get(to).want(t, http.StatusOK, "Join Other")
 }
 
 func TestProviderIsDown(t *testing.T) {

@@ -20,3 +20,6 @@ func Occupy(p *Passwords, slots int) (release func()) {
 		}
 	}
 }
+
+// Queue is how many may wait for slots of p.
+func Queue(p *Passwords) int { return maxWaiting * cap(p.slots) }

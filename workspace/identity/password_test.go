@@ -124,6 +124,32 @@ func TestPasswordsWaitTheirTurn(t *testing.T) {
 	fatal(t, <-done)
 }
 
+// The queue has an end, and some room more for whoever is expected.
+func TestPasswordsDoNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	p, slots := identity.NewPasswords(soft), max(1, runtime.GOMAXPROCS(0)/2)
+	release := identity.Occupy(p, slots)
+	defer release()
+	done := make(chan error)
+	for range 1000 {
+		go func() { done <- p.CheckNothing(ctx, "correct horse") }()
+	}
+	busy := 0
+	for range 1000 - identity.Queue(p) {
+		want(t, "a stranger too many", identity.ErrBusy, <-done)
+		busy++
+	}
+	if busy == 0 {
+		t.Error("all of them wait")
+	}
+	go func() { done <- p.CheckNothing(identity.Expected(ctx), "correct horse") }()
+	cancel()
+	for range identity.Queue(p) + 1 {
+		want(t, "waiting", context.Canceled, <-done)
+	}
+}
+
 func TestChosenPasswords(t *testing.T) {
 	t.Parallel()
 	const email = "Maximiliane@Example.com"
