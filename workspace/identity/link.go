@@ -145,18 +145,6 @@ func DeleteLinks(ctx context.Context, tx sqlx.ExtContext, f LinkFilter) ([]Link,
 	return gone, nil
 }
 
-// DeleteLink removes one link that was not used yet. ErrNotFound: there is none.
-func DeleteLink(ctx context.Context, tx sqlx.ExtContext, f LinkFilter) (Link, error) {
-	gone, err := DeleteLinks(ctx, tx, f)
-	if err == nil && len(gone) == 0 {
-		err = fmt.Errorf("link %s: %w", f.ID, workspace.ErrNotFound)
-	}
-	if err != nil {
-		return Link{}, err
-	}
-	return gone[0], nil
-}
-
 // ForgetLinks removes links whose time is over, used or not.
 func ForgetLinks(ctx context.Context, tx sqlx.ExtContext, now workspace.Time) error {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM links WHERE expires_at <= ?`, now); err != nil {

@@ -194,16 +194,17 @@ func TestLinksAreListedAndDeleted(t *testing.T) {
 		is("ws_1", noon, bob, ada)
 		is(elsewhere, noon, there)
 		is("ws_1", after(time.Hour))
-		_, err := identity.DeleteLink(ctx, db.Writer(), identity.LinkFilter{ID: ada.ID, WorkspaceID: elsewhere})
-		want(t, "one of another workspace", workspace.ErrNotFound, err)
-		_, err = identity.DeleteLink(ctx, db.Writer(), identity.LinkFilter{ID: ada.ID, Kind: identity.AccessLink})
-		want(t, "one of another kind", workspace.ErrNotFound, err)
+		for _, other := range []identity.LinkFilter{{ID: ada.ID, WorkspaceID: elsewhere}, {ID: ada.ID, Kind: identity.AccessLink}} {
+			if gone, err := identity.DeleteLinks(ctx, db.Writer(), other); err != nil || len(gone) > 0 {
+				t.Errorf("%+v deletes %+v, error %v", other, gone, err)
+			}
+		}
 		if _, err := identity.DeleteLinks(ctx, db.Writer(), identity.LinkFilter{}); err == nil {
 			t.Error("a filter that says nothing deletes all of them")
 		}
 		is("ws_1", noon, bob, ada)
-		gone, err := identity.DeleteLink(ctx, db.Writer(), identity.LinkFilter{ID: ada.ID, WorkspaceID: "ws_1"})
-		if fatal(t, err); gone != ada {
+		gone, err := identity.DeleteLinks(ctx, db.Writer(), identity.LinkFilter{ID: ada.ID, WorkspaceID: "ws_1"})
+		if fatal(t, err); len(gone) != 1 || gone[0] != ada {
 			t.Errorf("deleted %+v", gone)
 		}
 		is("ws_1", noon, bob)

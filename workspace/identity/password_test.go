@@ -144,6 +144,11 @@ func TestPasswordsDoNotWaitForEver(t *testing.T) {
 		t.Error("all of them wait")
 	}
 	go func() { done <- p.CheckNothing(identity.Expected(ctx), "correct horse") }()
+	select {
+	case err := <-done:
+		t.Fatalf("whoever is expected found no room: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
 	cancel()
 	for range identity.Queue(p) + 1 {
 		want(t, "waiting", context.Canceled, <-done)
