@@ -218,6 +218,7 @@ func TestNewRefuses(t *testing.T) {
 		{"a realm that is none", "Realm has a quote", func(c *bearer.Config) { c.Realm = `a" error="` }},
 		{"negative leeway", "Leeway -1s: use 0 to 1m0s", func(c *bearer.Config) { c.Leeway = -time.Second }},
 		{"long leeway", "Leeway 1m0.000000001s", func(c *bearer.Config) { c.Leeway = bearer.MaxLeeway + 1 }},
+		{"too large a cache", "CacheSize 1000001: use up to 1000000, 0 for 10000, or -1", func(c *bearer.Config) { c.CacheSize = bearer.MaxCacheSize + 1 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := good

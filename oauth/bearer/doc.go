@@ -79,9 +79,16 @@
 //
 // # Cost
 //
-// Verifying costs little more than the signature: see BenchmarkVerify. Tokens of
-// more than MaxTokenLength bytes, and others that are not a token at all, are
-// refused before anything is decoded.
+// Verifying costs less than a tenth more than the signature and reading the claims,
+// and 2 to 4 % of that when the token comes again: see BenchmarkVerify. A Verifier
+// remembers the tokens that it accepted, by their SHA-256, and spares them the
+// signature. Each time it asks anew whether the key set still has the key, whether
+// the time is right, and the revocations: nothing is accepted for longer than
+// without. Config.CacheSize says how many are remembered, and a negative one none;
+// Cached tells how often it helps.
+//
+// Tokens of more than MaxTokenLength bytes, and others that are not a token at all,
+// are refused before anything is decoded.
 //
 // The package needs nothing but the standard library, golang-jwt, package oauth
 // and keys/jwk: a service that verifies tokens links no server code.

@@ -18,7 +18,8 @@ var (
 	ErrUnavailable = errors.New("the issuer's keys are not available")
 )
 
-// Key is one of the issuer's keys, ready to verify with.
+// Key is one of the issuer's keys, ready to verify with. Its parts must not be
+// changed once a KeySet has given it: a key that replaces another is a new one.
 type Key struct {
 	ID        string
 	Algorithm string // the only one that it is good for (RFC 8725 §3.1)

@@ -56,6 +56,11 @@ type Config struct {
 	// follows the issuer's. nil: no token is denied before it expires.
 	Revocations Revocations
 
+	// CacheSize is how many tokens that were accepted are remembered, which spares
+	// their signature when they come again, and nothing else: Verify says what is
+	// checked each time. 0: DefaultCacheSize; at most MaxCacheSize; negative: none.
+	CacheSize int
+
 	// Realm is named in challenges, if it is set (RFC 9110 §11.5).
 	Realm string
 	// Refuse writes the status and body of what Require refuses, when the headers
@@ -70,6 +75,7 @@ type Config struct {
 type Verifier struct {
 	config    Config
 	audiences []string
+	memory    *memory // nil: nothing is remembered
 }
 
 // New checks the configuration. What is missing is refused, never skipped. It
@@ -85,6 +91,8 @@ func New(c Config) (*Verifier, error) {
 		return nil, errors.New("bearer: Realm has a quote, a backslash or a line end")
 	case c.Leeway < 0 || c.Leeway > MaxLeeway:
 		return nil, fmt.Errorf("bearer: Leeway %s: use 0 to %s", c.Leeway, MaxLeeway)
+	case c.CacheSize > MaxCacheSize:
+		return nil, fmt.Errorf("bearer: CacheSize %d: use up to %d, 0 for %d, or -1 to remember nothing", c.CacheSize, MaxCacheSize, DefaultCacheSize)
 	}
 	if v := reflect.ValueOf(c.Revocations); v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, fmt.Errorf("bearer: Revocations are a nil %T: look at the error of what made them, or leave them out", c.Revocations)
@@ -103,7 +111,8 @@ func New(c Config) (*Verifier, error) {
 		}
 		c.Keys = remote
 	}
-	return &Verifier{config: c, audiences: audiences}, nil
+	memory := newMemory(cmp.Or(c.CacheSize, DefaultCacheSize))
+	return &Verifier{config: c, audiences: audiences, memory: memory}, nil
 }
 
 // Verify checks a token and returns its claims:
@@ -117,9 +126,14 @@ func New(c Config) (*Verifier, error) {
 //     is present and not ahead, and sub, client_id and jti are there (RFC 9068 §2.2),
 //   - Config.Revocations, if there are any, do not deny it.
 //
-// Errors wrap ErrInvalid; another error means that it cannot be known now, since
-// keys or revocations are not available: nothing is wrong with the token.
-// Scopes are for the caller to check: claims.Scope.Has.
+// Of a token that was accepted before, and is still remembered (Config.CacheSize),
+// form, signature and members are not looked at again, since the same bytes give the
+// same answer. All the rest is: that the set has its key, unchanged, the claims at
+// this time, and the revocations.
+//
+// The claims are the caller's to change. Errors wrap ErrInvalid; another error means
+// that it cannot be known now, since keys or revocations are not available: nothing is
+// wrong with the token. Scopes are for the caller to check: claims.Scope.Has.
 func (v *Verifier) Verify(ctx context.Context, token string) (*oauth.Claims, error) {
 	return v.verify(ctx, token, false)
 }
@@ -132,21 +146,43 @@ func (v *Verifier) VerifyFresh(ctx context.Context, token string) (*oauth.Claims
 }
 
 func (v *Verifier) verify(ctx context.Context, token string, fresh bool) (*oauth.Claims, error) {
-	kid, payload, err := v.open(ctx, token)
+	id, s := v.memory.get(token)
+	known, err := v.stillSigned(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	claims, err := oauth.ParseClaims(payload)
-	if err != nil {
-		return nil, invalid("%v", err)
+	v.memory.count(known)
+	if !known {
+		if s, err = v.open(ctx, token); err != nil {
+			return nil, err
+		}
 	}
+	claims := s.own() // before anybody can change them
 	if err := v.check(claims); err != nil {
 		return nil, err
 	}
-	if err := v.revoked(ctx, kid, claims, fresh); err != nil {
+	if err := v.revoked(ctx, s.key.ID, claims, fresh); err != nil {
 		return nil, err
 	}
+	if !known {
+		v.memory.put(id, s)
+	}
 	return claims, nil
+}
+
+// stillSigned reports whether a token is remembered and the key set still has its
+// key. The set is asked each time, so that a key which is taken out in an emergency
+// takes its tokens along. One that was replaced is no error: the signature is
+// checked with the new one then.
+func (v *Verifier) stillSigned(ctx context.Context, s *signed) (bool, error) {
+	if s == nil {
+		return false, nil
+	}
+	key, err := publicKey(ctx, v.config.Keys, s.key.ID, s.key.Algorithm)
+	if err != nil {
+		return false, v.keysError(err)
+	}
+	return s.with(key.Public), nil
 }
 
 // revoked asks the revocations. That they are recent is asked before what they
@@ -172,13 +208,26 @@ func (v *Verifier) revoked(ctx context.Context, kid string, claims *oauth.Claims
 	return nil
 }
 
-// open is Open of a token of the type that is expected.
-func (v *Verifier) open(ctx context.Context, token string) (kid string, payload []byte, err error) {
-	kid, payload, err = openToken(ctx, v.config.Keys, v.config.Type, token)
-	if err != nil && !errors.Is(err, ErrInvalid) {
-		return "", nil, fmt.Errorf("keys of %s: %w", v.config.Issuer, err)
+// open checks form, header and signature of a token of the type that is expected,
+// and reads its claims.
+func (v *Verifier) open(ctx context.Context, token string) (*signed, error) {
+	key, payload, err := openToken(ctx, v.config.Keys, v.config.Type, token)
+	if err != nil {
+		return nil, v.keysError(err)
 	}
-	return kid, payload, err
+	claims, err := oauth.ParseClaims(payload)
+	if err != nil {
+		return nil, invalid("%v", err)
+	}
+	return &signed{key, *claims}, nil
+}
+
+// keysError says whose keys an error is about, unless it is about a token.
+func (v *Verifier) keysError(err error) error {
+	if errors.Is(err, ErrInvalid) {
+		return err
+	}
+	return fmt.Errorf("keys of %s: %w", v.config.Issuer, err)
 }
 
 // Open checks that a key of the set signed a token, whatever its typ, and returns
@@ -192,59 +241,62 @@ func (v *Verifier) open(ctx context.Context, token string) (kid string, payload 
 // Errors wrap ErrInvalid; others are the key set's, and nothing is wrong with the
 // token.
 func Open(ctx context.Context, keys KeySet, token string) (kid string, payload []byte, err error) {
-	return openToken(ctx, keys, anyType, token)
+	key, payload, err := openToken(ctx, keys, anyType, token)
+	return key.ID, payload, err
 }
 
 // anyType stands for every typ.
 const anyType = ""
 
-func openToken(ctx context.Context, keys KeySet, typ, token string) (kid string, payload []byte, err error) {
+func openToken(ctx context.Context, keys KeySet, typ, token string) (key Key, payload []byte, err error) {
 	if len(token) > MaxTokenLength {
-		return "", nil, invalid("it is longer than %d bytes", MaxTokenLength)
+		return Key{}, nil, invalid("it is longer than %d bytes", MaxTokenLength)
 	}
 	return openJWS(ctx, keys, typ, token)
 }
 
 // openJWS checks form, header and signature of a JWS (RFC 7515 §5.2) of a type, or of
-// anyType, and returns the payload, with the ID of the key. Errors wrap ErrInvalid;
+// anyType, and returns the payload, with the key. Errors wrap ErrInvalid;
 // others are the key set's.
-func openJWS(ctx context.Context, keys KeySet, typ, text string) (kid string, payload []byte, err error) {
+func openJWS(ctx context.Context, keys KeySet, typ, text string) (key Key, payload []byte, err error) {
 	if strings.Count(text, ".") != 2 {
-		return "", nil, invalid("it does not have the three parts of a JWT")
+		return Key{}, nil, invalid("it does not have the three parts of a JWT")
 	}
 	end := strings.LastIndexByte(text, '.')
 	head, body, _ := strings.Cut(text[:end], ".")
 	kid, alg, err := header(head, typ)
 	if err != nil {
-		return "", nil, err
+		return Key{}, nil, err
 	}
-	public, err := publicKey(ctx, keys, kid, alg)
+	key, err = publicKey(ctx, keys, kid, alg)
 	if err != nil {
-		return "", nil, err
+		return Key{}, nil, err
 	}
 	signature, errSignature := decode(text[end+1:])
 	payload, errPayload := decode(body)
 	if err := errors.Join(errSignature, errPayload); err != nil {
-		return "", nil, err
+		return Key{}, nil, err
 	}
-	if jwt.GetSigningMethod(alg).Verify(text[:end], signature, public) != nil {
-		return "", nil, invalid("its signature does not match")
+	if jwt.GetSigningMethod(alg).Verify(text[:end], signature, key.Public) != nil {
+		return Key{}, nil, invalid("its signature does not match")
 	}
-	return kid, payload, nil
+	return key, payload, nil
 }
 
-func publicKey(ctx context.Context, keys KeySet, kid, alg string) (any, error) {
+// publicKey is the key of the set with that ID, which has to have that algorithm.
+func publicKey(ctx context.Context, keys KeySet, kid, alg string) (Key, error) {
 	k, err := keys.Key(ctx, kid)
 	if errors.Is(err, ErrUnknownKey) {
-		return nil, invalid("the issuer publishes no key with its kid")
+		return Key{}, invalid("the issuer publishes no key with its kid")
 	}
 	if err != nil {
-		return nil, err
+		return Key{}, err
 	}
 	if k.Algorithm != alg || !slices.Contains([]string{jwk.ES256, jwk.RS256, jwk.EdDSA}, alg) {
-		return nil, invalid("its alg is not the one of its key")
+		return Key{}, invalid("its alg is not the one of its key")
 	}
-	return k.Public, nil
+	k.ID = kid
+	return k, nil
 }
 
 func (v *Verifier) check(c *oauth.Claims) error {
