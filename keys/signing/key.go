@@ -24,8 +24,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/tokenbooth/tokenbooth/keys/jwk"
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
@@ -148,6 +146,7 @@ type Key struct {
 	Algorithm string
 	private   crypto.Signer
 	headers   map[string]string // by typ, encoded once
+	size      int               // of its signatures, in bytes
 }
 
 // open decrypts a stored key and checks that it is the one it claims to be.
@@ -172,6 +171,7 @@ func open(s Stored, sealer *Sealer) (*Key, error) {
 		return nil, fmt.Errorf("signing key %s: %w: the private key is not that of the row", s.ID, ErrSealed)
 	}
 	k := &Key{ID: s.ID, Purpose: s.Purpose, Algorithm: s.Algorithm, private: private, headers: map[string]string{}}
+	k.size = k.signatureSize()
 	for _, typ := range s.Purpose.types() {
 		k.headers[typ] = k.header(typ)
 	}
@@ -196,25 +196,29 @@ func (k *Key) header(typ string) string {
 	return base64.RawURLEncoding.EncodeToString(text) + "."
 }
 
-// longestSignature is that of RS256, encoded.
-const longestSignature = (rsaBits/8*8 + 5) / 6
-
 // Sign makes a JWS of the payload, in compact serialization (RFC 7515 §3.1). Its
 // typ is one of the key's purpose: oauth.AccessTokenType or oauth.PlainTokenType of
 // a key for tokens, oauth.FeedType of one for the feed. Any other is refused.
+//
+// Signatures are deterministic, also those of ES256 (RFC 6979): the same payload
+// makes the same JWS, so what must differ needs something in it that does, such as
+// jti.
 func (k *Key) Sign(typ string, payload []byte) (string, error) {
 	header, ok := k.headers[typ]
 	if !ok {
 		return "", fmt.Errorf("sign with key %s: it is for the purpose %q, which signs %q and not %q", k.ID, k.Purpose, k.Purpose.types(), typ)
 	}
-	input := make([]byte, 0, len(header)+base64.RawURLEncoding.EncodedLen(len(payload))+1+longestSignature)
-	input = append(input, header...)
-	input = base64.RawURLEncoding.AppendEncode(input, payload)
-	signature, err := jwt.GetSigningMethod(k.Algorithm).Sign(string(input), k.private)
+	encoded := base64.RawURLEncoding
+	size := len(header) + encoded.EncodedLen(len(payload)) + 1 + encoded.EncodedLen(k.size)
+	token := make([]byte, 0, size)
+	token = append(token, header...)
+	token = encoded.AppendEncode(token, payload)
+	var scratch [2 * scalarSize]byte // on the stack; a longer one of RS256 is not
+	signature, err := k.appendSignature(scratch[:0], token)
 	if err != nil {
 		return "", fmt.Errorf("sign with key %s: %w", k.ID, err)
 	}
-	input = append(input, '.')
-	input = base64.RawURLEncoding.AppendEncode(input, signature)
-	return string(input), nil
+	token = append(token, '.')
+	token = encoded.AppendEncode(token, signature)
+	return string(token), nil
 }
