@@ -25,13 +25,13 @@ var ErrPepper = errors.New("unknown pepper version")
 // makes every stored key unusable.
 type Peppers struct {
 	current   int64
-	byVersion map[int64][]byte
+	byVersion map[int64]*macKey
 }
 
 // ParsePeppers reads "version:base64,version:base64…"; each is 32 bytes, and the
 // first is used for new secrets. Errors never quote the input.
 func ParsePeppers(text string) (Peppers, error) {
-	p := Peppers{byVersion: map[int64][]byte{}}
+	p := Peppers{byVersion: map[int64]*macKey{}}
 	for i, entry := range strings.Split(text, ",") {
 		version, encoded, ok := strings.Cut(strings.TrimSpace(entry), ":")
 		n, errVersion := strconv.ParseInt(version, 10, 32)
@@ -45,7 +45,7 @@ func ParsePeppers(text string) (Peppers, error) {
 		if i == 0 {
 			p.current = n
 		}
-		p.byVersion[n] = pepper
+		p.byVersion[n] = newMACKey(pepper)
 	}
 	return p, nil
 }
@@ -88,19 +88,19 @@ func (p Peppers) Waste(s Secret) {
 	hmac.Equal(sum(p.byVersion[p.current], "", s.Reveal()), make([]byte, sha256.Size))
 }
 
-func sum(pepper []byte, id ID, secret string) []byte {
-	h := hmac.New(sha256.New, pepper)
-	h.Write([]byte(digestScheme))
-	h.Write([]byte(id))
-	h.Write([]byte{0})
-	h.Write([]byte(secret))
+func sum(pepper *macKey, id ID, secret string) []byte {
+	message := make([]byte, 0, len(digestScheme)+len(id)+1+len(secret))
+	message = append(append(append(append(message, digestScheme...), id...), 0), secret...)
+	h := pepper.start()
+	h.Write(message)
+	clear(message)
 	return h.Sum(nil)
 }
 
 // MAC authenticates parts for a purpose of the installation's own, such as a
 // cursor, under the current pepper.
 func (p Peppers) MAC(purpose string, parts ...string) []byte {
-	h := hmac.New(sha256.New, p.byVersion[p.current])
+	h := p.byVersion[p.current].start()
 	for _, part := range append([]string{"mac", purpose}, parts...) {
 		fmt.Fprintf(h, "%d:%s", len(part), part) // so that no two lists of parts are alike
 	}

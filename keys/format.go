@@ -2,7 +2,6 @@ package keys
 
 import (
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base32"
 	"errors"
 	"fmt"
@@ -60,20 +59,20 @@ type ID string
 type Format struct {
 	prefix   string
 	accepted []string // the prefix and older ones
-	macKey   []byte
+	macKey   *macKey
 }
 
 // NewFormat checks the prefixes and the key that authenticates IDs (32 bytes).
-func NewFormat(prefix string, accepted []string, macKey []byte) (*Format, error) {
+func NewFormat(prefix string, accepted []string, idKey []byte) (*Format, error) {
 	for _, p := range slices.Concat([]string{prefix}, accepted) {
 		if err := CheckPrefix(p); err != nil {
 			return nil, err
 		}
 	}
-	if len(macKey) != 32 {
-		return nil, fmt.Errorf("the key for key IDs has %d bytes: 32 are needed", len(macKey))
+	if len(idKey) != 32 {
+		return nil, fmt.Errorf("the key for key IDs has %d bytes: 32 are needed", len(idKey))
 	}
-	return &Format{prefix: prefix, accepted: slices.Concat([]string{prefix}, accepted), macKey: macKey}, nil
+	return &Format{prefix: prefix, accepted: slices.Concat([]string{prefix}, accepted), macKey: newMACKey(idKey)}, nil
 }
 
 // CheckPrefix checks the form of a prefix.
@@ -99,8 +98,12 @@ func (f *Format) ParseID(s string) (ID, error) {
 		return "", ErrForeignID
 	}
 	var u [16]byte
+	var again [idLength]byte
 	body := s[len(s)-idLength:]
-	if _, err := crockford.Decode(u[:], []byte(body)); err != nil || crockford.EncodeToString(u[:]) != body {
+	if _, err := crockford.Decode(u[:], []byte(body)); err != nil {
+		return "", ErrForeignID
+	}
+	if crockford.Encode(again[:], u[:]); string(again[:]) != body { // the last character has unused bits
 		return "", ErrForeignID
 	}
 	if !hmac.Equal(f.mac(u[:len(u)-macSize]), u[len(u)-macSize:]) {
@@ -116,7 +119,7 @@ func (f *Format) begins(s, letter string) bool {
 }
 
 func (f *Format) mac(b []byte) []byte {
-	h := hmac.New(sha256.New, f.macKey)
+	h := f.macKey.start()
 	h.Write(b)
 	return h.Sum(nil)[:macSize]
 }

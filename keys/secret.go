@@ -36,7 +36,8 @@ func (f *Format) NewSecret(id ID, kind Kind) Secret {
 		panic(err) // crypto/rand does not fail
 	}
 	text := prefix + string(kind) + "_" + body + "_" + digits(n, randomLength)
-	text += checksum(text)
+	sum := checksum(text)
+	text += string(sum[:])
 	return Secret{text: &text, body: body, kind: kind}
 }
 
@@ -56,7 +57,7 @@ func (f *Format) ParseSecret(s string) (Secret, error) {
 	}
 	text, sum := s[:length-checksumLength], s[length-checksumLength:]
 	body := text[len(text)-randomLength-1-idLength:][:idLength]
-	if text[len(text)-randomLength-1] != '_' || checksum(text) != sum {
+	if want := checksum(text); text[len(text)-randomLength-1] != '_' || string(want[:]) != sum {
 		return Secret{}, fmt.Errorf("%w: its checksum does not match; was it changed when it was copied?", ErrMalformedSecret)
 	}
 	return Secret{text: &s, body: body, kind: kind}, nil
@@ -149,14 +150,13 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // checksum is the CRC-32 (IEEE) of all that precedes it, in base62. It finds
 // mistakes in copying and lets scanners recognise a leaked secret; it is no
 // protection against forgery.
-func checksum(text string) string {
+func checksum(text string) (out [checksumLength]byte) {
 	n := crc32.ChecksumIEEE([]byte(text))
-	var out [checksumLength]byte
 	for i := checksumLength - 1; i >= 0; i-- {
 		out[i] = base62[n%62]
 		n /= 62
 	}
-	return string(out[:])
+	return out
 }
 
 // digits writes n in base62 with leading zeros.

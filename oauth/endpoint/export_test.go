@@ -1,8 +1,12 @@
 package endpoint
 
+import "net/url"
+
 // The parsers of untrusted input, for their fuzz targets.
 
 func ParseForm(body string) (map[string][]string, error) { return parseForm(body) }
+
+func ParseQuery(query string) (url.Values, error) { return parseQuery(query) }
 
 func ParseJSON(body []byte) (map[string][]string, error) { return parseJSON(body) }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -46,6 +47,27 @@ func FuzzForm(f *testing.F) {
 		again, err := endpoint.ParseForm(url.Values(parameters).Encode())
 		if err != nil || !equalParameters(parameters, again) {
 			t.Errorf("%q reads as %q and then as %q: %v", body, parameters, again, err)
+		}
+	})
+}
+
+// FuzzQuery: our reading of a form is that of net/url, values without a name and
+// names without a value among them.
+func FuzzQuery(f *testing.F) {
+	for _, seed := range []string{
+		"", "&", "=", "=&=", "a", "a=", "=a", "a=b=c", "a=1&b=2&a=3", "a=1&&b=2&", "a+b=c+d", "+", "%41=%42", "a=%", "a=%4", "%zz=1", "a=%zz&b=%41",
+		"a;b", "a=1;b=2", "a=1&b;c&d=2", "a=%3B", "a=%26%3d%25", "\x00=\xff", "a=\n", "é=ü", "a= b",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		want, wantErr := url.ParseQuery(query)
+		got, err := endpoint.ParseQuery(query)
+		switch {
+		case (err == nil) != (wantErr == nil):
+			t.Errorf("%q: %v, and net/url says %v", query, err, wantErr)
+		case err == nil && !maps.EqualFunc(got, want, slices.Equal):
+			t.Errorf("%q reads as %q, and by net/url as %q", query, got, want)
 		}
 	})
 }

@@ -49,6 +49,7 @@ func TestMalformedRequests(t *testing.T) {
 		"JSON that claims to be a form": {b.post(formType, `{"clientId":"`+id+`"}`), 400, "invalid_request"},
 		"two content types":             {b.post(formType, good, setHeader("Content-Type", formType, "application/json")), 400, "invalid_request"},
 		"a length beyond the limit":     {b.post(formType, good, func(r *http.Request) { r.ContentLength = 1 << 30 }), 413, "invalid_request"},
+		"a body that ends too early":    {b.post(formType, good, func(r *http.Request) { r.ContentLength += 5 }), 400, "invalid_request"},
 		"no grant_type":                 {b.login(formOf(b.active, "grant_type", "-")), 400, "invalid_request"},
 		"empty grant_type":              {b.login(formOf(b.active, "grant_type", "")), 400, "invalid_request"},
 		"password grant":                {b.login(formOf(b.active, "grant_type", "password")), 400, "unsupported_grant_type"},

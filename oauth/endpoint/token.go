@@ -21,8 +21,14 @@ func (h *Handler) token(c echo.Context) error {
 	}
 	oauth.SetRateLimit(c.Response().Header(), token.Client.Quota.Policy(), token.Client.Quota.State())
 	h.Note(c, slog.String("client_id", string(token.Client.ID)), slog.String("workspace_id", string(token.Client.WorkspaceID)))
-	return writeJSON(c, http.StatusOK, tokenResponse(token))
+	answer := tokenResponse(token)
+	body := make([]byte, 0, len(answer.AccessToken)+answerRoom)
+	return writeBody(c, http.StatusOK, echo.MIMEApplicationJSON, append(answer.AppendJSON(body), '\n'))
 }
+
+// answerRoom is what most answers hold besides the token, in bytes: its names, and
+// the scope.
+const answerRoom = 512
 
 // noStore keeps an answer out of every cache (RFC 6749 §5.1, RFC 9111 §5.4).
 func noStore(c echo.Context) {

@@ -66,11 +66,7 @@ func (h *Handler) readParameters(c echo.Context, orJSON bool) (parameters, error
 	if coding := r.Header.Get(echo.HeaderContentEncoding); coding != "" && !strings.EqualFold(coding, "identity") {
 		return nil, oauth.Errorf(oauth.InvalidRequest, "Compressed bodies are not accepted: send the body without Content-Encoding.").WithStatus(http.StatusUnsupportedMediaType)
 	}
-	types := r.Header.Values(echo.HeaderContentType)
-	mediaType, _, err := mime.ParseMediaType(strings.Join(types, ","))
-	if err != nil || len(types) > 1 {
-		mediaType = ""
-	}
+	mediaType := mediaTypeOf(r.Header.Values(echo.HeaderContentType))
 	body, err := readBody(c)
 	if err != nil {
 		return nil, err
@@ -86,20 +82,49 @@ func (h *Handler) readParameters(c echo.Context, orJSON bool) (parameters, error
 	return nil, oauth.Errorf(oauth.InvalidRequest, "Send the parameters as Content-Type application/x-www-form-urlencoded.")
 }
 
+// mediaTypeOf is what Content-Type says, without parameters; empty: it is missing,
+// malformed or there several times. The value that nearly every client sends is not
+// taken apart.
+func mediaTypeOf(types []string) string {
+	if len(types) != 1 {
+		return ""
+	}
+	if types[0] == echo.MIMEApplicationForm {
+		return types[0]
+	}
+	mediaType, _, err := mime.ParseMediaType(types[0])
+	if err != nil {
+		return ""
+	}
+	return mediaType
+}
+
 func readBody(c echo.Context) ([]byte, error) {
-	if c.Request().ContentLength > MaxBody { // before any of it is asked for
+	r := c.Request()
+	if r.ContentLength > MaxBody { // before any of it is asked for
 		c.Response().Header().Set(echo.HeaderConnection, "close")
 		return nil, errTooLarge()
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, MaxBody))
+	if r.ContentLength >= 0 { // net/http gives no more than that
+		body := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return nil, errCutOff()
+		}
+		return body, nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, MaxBody))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, errTooLarge()
 	}
 	if err != nil {
-		return nil, oauth.Errorf(oauth.InvalidRequest, "The body could not be read to its end.")
+		return nil, errCutOff()
 	}
 	return body, nil
+}
+
+func errCutOff() error {
+	return oauth.Errorf(oauth.InvalidRequest, "The body could not be read to its end.")
 }
 
 func errTooLarge() error {
@@ -123,22 +148,26 @@ func parseForm(body string) (parameters, error) {
 	if strings.HasPrefix(body, "{") {
 		return nil, oauth.Errorf(oauth.InvalidRequest, "The body looks like JSON and its Content-Type says that it is a form: send Content-Type: application/json.")
 	}
-	values, err := url.ParseQuery(body)
+	values, err := parseQuery(body)
 	if err != nil {
 		return nil, oauth.Errorf(oauth.InvalidRequest, "The body is not well-formed application/x-www-form-urlencoded: check the percent-encoding and separate parameters with ampersands.")
 	}
-	p := parameters{}
 	for name, list := range values {
 		if len(list) > 1 && !repeatable[name] {
 			return nil, oauth.Errorf(oauth.InvalidRequest, "A parameter appears more than once: send each once (only resource and audience may be repeated).")
 		}
-		for _, value := range list {
-			if value != "" {
-				p[name] = append(p[name], value)
-			}
+		if list = withValue(list); len(list) == 0 {
+			delete(values, name)
+		} else {
+			values[name] = list
 		}
 	}
-	return p, nil
+	return parameters(values), nil
+}
+
+// withValue drops what counts as omitted.
+func withValue(list []string) []string {
+	return slices.DeleteFunc(list, func(s string) bool { return s == "" })
 }
 
 // camelCase is the second JSON dialect that clients in the field send; it has no
@@ -197,7 +226,7 @@ func stringsOf(value json.RawMessage, several bool) (list []string, ok bool) {
 	if !several || json.Unmarshal(value, &list) != nil {
 		return nil, false
 	}
-	return slices.DeleteFunc(list, func(s string) bool { return s == "" }), true
+	return withValue(list), true
 }
 
 func (p parameters) checkGrantType() error {

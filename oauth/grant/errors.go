@@ -74,13 +74,14 @@ func (e *QuotaError) Error() string {
 // Outcome classifies the result of an exchange for metrics and logs: one of a
 // small fixed set of words.
 func Outcome(err error) string {
+	if err == nil {
+		return "issued"
+	}
 	var refused *RefusedError
 	var failures *TooManyFailuresError
 	var over *QuotaError
 	var malformed *oauth.Error
 	switch {
-	case err == nil:
-		return "issued"
 	case errors.As(err, &malformed):
 		return "malformed_request"
 	case errors.Is(err, context.Canceled):

@@ -2,7 +2,6 @@ package grant
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -62,7 +61,7 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 	}
 	known, err := i.authenticate(ctx, r.Credentials, r.Origin)
 	var token *Token
-	var issued exchange
+	var issued *exchange
 	if err == nil {
 		token, issued, err = i.issue(ctx, r, known.client())
 	}
@@ -80,29 +79,29 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 }
 
 // issue decides, spends and signs for a client that has proven itself.
-func (i *Issuer) issue(ctx context.Context, r Request, client *Client) (*Token, exchange, error) {
+func (i *Issuer) issue(ctx context.Context, r Request, client *Client) (*Token, *exchange, error) {
 	granted, err := i.policy.Decide(&client.Bounds, client.Record, r.Request, client.At)
 	if err != nil {
 		i.Usage.Failed(client.ID, workspace.At(client.At))
-		return nil, exchange{}, err
+		return nil, nil, err
 	}
 	if client.Quota, err = i.spend(ctx, client.Record); err != nil {
 		i.Usage.Failed(client.ID, workspace.At(client.At))
-		return nil, exchange{}, err
+		return nil, nil, err
 	}
-	e := exchange{client: client, secret: r.Secret, grant: granted, jti: workspace.Unique()}
+	e := &exchange{client: client, secret: r.Secret, grant: granted, jti: workspace.Unique()}
 	signed, err := i.run(ctx, e)
 	if err != nil {
 		i.refund(ctx, client.Record)
-		return nil, exchange{}, err
+		return nil, nil, err
 	}
 	return &Token{AccessToken: signed, ExpiresIn: granted.TTL, Scope: granted.Scope, KeyExpiresAt: client.ExpiresAt, Client: client}, e, nil
 }
 
 // run lets go-oauth2's manager perform the grant for an exchange that is
 // decided.
-func (i *Issuer) run(ctx context.Context, e exchange) (string, error) {
-	info, err := i.manager.GenerateAccessToken(withExchange(ctx, &e), oauth2.ClientCredentials, &oauth2.TokenGenerateRequest{
+func (i *Issuer) run(ctx context.Context, e *exchange) (string, error) {
+	info, err := i.manager.GenerateAccessToken(withExchange(ctx, e), oauth2.ClientCredentials, &oauth2.TokenGenerateRequest{
 		ClientID:       string(e.client.ID),
 		ClientSecret:   e.secret,
 		Scope:          e.grant.Scope.String(),
@@ -121,7 +120,7 @@ func (i *Issuer) sign(ctx context.Context, e *exchange) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	payload, err := json.Marshal(oauth.Claims{
+	claims := oauth.Claims{
 		Issuer:              i.name,
 		Subject:             e.client.OwnerID(),
 		Audience:            e.grant.Audience,
@@ -135,12 +134,13 @@ func (i *Issuer) sign(ctx context.Context, e *exchange) (string, error) {
 		KeyGeneration:       e.client.Generation,
 		SubjectGeneration:   e.client.OwnerGeneration,
 		WorkspaceGeneration: e.client.WorkspaceGeneration,
-	})
-	if err != nil {
-		return "", fmt.Errorf("claims: %w", err)
 	}
-	return key.Sign(form.Type, withClaims(payload, form.Claims))
+	var room [usualClaims]byte // on the stack, if they fit
+	return key.Sign(form.Type, withClaims(claims.AppendJSON(room[:0]), form.Claims))
 }
+
+// usualClaims is what most tokens need for their claims, in bytes.
+const usualClaims = 1024
 
 // withClaims adds members to a JSON object that has some.
 func withClaims(object []byte, members string) []byte {

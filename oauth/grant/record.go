@@ -2,7 +2,6 @@ package grant
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -89,7 +88,7 @@ func (k attempt) use(from Origin, allowed, refused string, err error) audit.Exch
 }
 
 // tokenUse is the record of an exchange; of one that gave a token it tells which.
-func (k attempt) tokenUse(from Origin, issued exchange, err error) audit.Exchange {
+func (k attempt) tokenUse(from Origin, issued *exchange, err error) audit.Exchange {
 	e := k.use(from, audit.TokenIssue, audit.TokenRefuse, err)
 	if err == nil {
 		e.Detail = issued.detail()
@@ -97,10 +96,8 @@ func (k attempt) tokenUse(from Origin, issued exchange, err error) audit.Exchang
 	return e
 }
 
-func (e exchange) detail() string {
-	text, err := json.Marshal(map[string]any{"audience": e.grant.Audience, "scope": e.grant.Scope.String(), "jti": e.jti})
-	if err != nil {
-		return "" // strings always marshal
-	}
-	return string(text)
+func (e *exchange) detail() string {
+	d := oauth.TokenDetail{Audience: e.grant.Audience, ID: e.jti, Scope: e.grant.Scope}
+	var room [usualClaims / 2]byte
+	return string(d.AppendJSON(room[:0]))
 }
