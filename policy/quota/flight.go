@@ -64,7 +64,7 @@ func (l *Limiter) start(ln *lane, f *flight) {
 // that they have been counted in.
 func (l *Limiter) prepare(ln *lane, now time.Time) *flight {
 	f := &flight{terms: ln.terms, landed: make(chan struct{}), sent: now}
-	f.order = Order{Workspace: ln.terms.workspace, Units: l.want(ln, now), Force: ln.terms.soft}
+	f.order = Order{Workspace: ln.terms.workspace, Units: l.want(ln, now), Force: ln.terms.soft, Rates: make([]RateOrder, 0, len(ln.terms.rates))}
 	for _, r := range ln.terms.rates {
 		if ln.terms.soft { // a source remembers no more than a burst, and what exceeds it shall be seen
 			r.Burst += int(f.order.Units)
@@ -77,6 +77,7 @@ func (l *Limiter) prepare(ln *lane, now time.Time) *flight {
 		a.prepaid -= f.prepaid
 		return f
 	}
+	f.order.Counts = make([]CountOrder, 0, len(ln.terms.counts))
 	for i := range ln.terms.counts {
 		c := &ln.terms.counts[i]
 		f.order.Counts = append(f.order.Counts, CountOrder{Period: c.period, Limit: c.limit, Floor: l.known(ln, c), Keep: c.end.Sub(now) + keepCount})
@@ -87,8 +88,12 @@ func (l *Limiter) prepare(ln *lane, now time.Time) *flight {
 // fly asks the source, whoever still waits: who leaves must not spoil it for the
 // others.
 func (l *Limiter) fly(ln *lane, f *flight) {
-	ctx, cancel := context.WithTimeout(context.Background(), takeTimeout)
-	defer cancel()
+	ctx := context.Background()
+	if l.options.Shared { // another source answers at once, and a timer costs more than that
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, takeTimeout)
+		defer cancel()
+	}
 	l.trips.Add(1)
 	answer, err := l.options.Source.Take(ctx, f.order)
 	if err == nil {

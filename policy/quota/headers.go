@@ -13,7 +13,8 @@ import (
 // The parameter soft says that nothing is refused. It is empty when there is no
 // limit: then the field must not be sent, since an empty List is not sent.
 func (d Decision) Policy() string {
-	var list []byte
+	var room [usualList]byte
+	list := room[:0]
 	for _, w := range d.windows[:d.count] {
 		list = item(list, w.Name)
 		list = integer(list, ";q=", w.Quota)
@@ -33,7 +34,8 @@ func (d Decision) Policy() string {
 // More than the quota is never shown, though a burst may be larger. The parameter
 // degraded says that the numbers are those of one replica's share.
 func (d Decision) State() string {
-	var list []byte
+	var room [usualList]byte
+	list := room[:0]
 	for _, w := range d.windows[:d.count] {
 		list = item(list, w.Name)
 		list = integer(list, ";r=", min(w.Left, w.Quota))
@@ -45,13 +47,17 @@ func (d Decision) State() string {
 	return string(list)
 }
 
+// usualList is how long a header is for four limits, in bytes: it is put together on
+// the stack.
+const usualList = 160
+
 // item begins a member of a List. Names are ours: lower-case letters need no
 // escapes.
 func item(list []byte, name string) []byte {
 	if len(list) > 0 {
 		list = append(list, ", "...)
 	}
-	return strconv.AppendQuote(list, name)
+	return append(append(append(list, '"'), name...), '"')
 }
 
 func integer(list []byte, parameter string, value int64) []byte {
