@@ -6,14 +6,13 @@ SHELL       := bash
 
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME     ?= 50000x
-BENCH        ?= .
 LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
-.PHONY: help go run build test check lint bench fuzz screenshots deps
+.PHONY: help go run build test check lint bench bench-quick bench-growth bench-guard bench-build fuzz screenshots deps
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The server takes make's place in its shell, so that it gets the signals that make gets.
 run: go ## start a throw-away Tokenbooth on this machine
@@ -46,8 +45,22 @@ $(LINT):
 	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv .tools/golangci-lint $@
 
-bench: ## run the benchmarks (BENCH=pattern)
-	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+# The program that is measured is the one that users run: static and stripped.
+bench: bench-build ## measure exchanges and verification against their floors (BENCH_JSON=path)
+	@bin/bench -server bin/tokenbooth
+
+bench-quick: bench-build ## the core of that, in 40 seconds
+	@bin/bench -server bin/tokenbooth -quick
+
+bench-growth: bench-build ## measure how cost grows with keys, workspaces and replicas
+	@bin/bench growth -server bin/tokenbooth
+
+bench-guard: bench-build
+	@bin/bench -server bin/tokenbooth -quick -guard
+
+bench-build: go build
+	@.ci/deps servers
+	@CGO_ENABLED=0 go build -o bin/bench ./deploy/bench
 
 # Go may spend a minute on making one input smaller, so a short run would do nothing else.
 fuzz: ## run each fuzz target FUZZTIME (50000x, or 1m)

@@ -27,6 +27,8 @@ type Config struct {
 	Operations struct {
 		// Listen is the host:port of /livez, /readyz and /metrics.
 		Listen string
+		// Profiling is whether that has /debug/pprof as well.
+		Profiling bool
 	}
 
 	// Data is the directory of the embedded database and of generated secrets.
@@ -204,6 +206,8 @@ func settings(c *Config) []*setting {
 		{key: "listen", field: &c.Listen, initial: "127.0.0.1:8080", accepts: acceptsAddress, check: on(&c.Listen, checkAddress)},
 		{key: "operations.listen", field: &c.Operations.Listen, initial: "127.0.0.1:9090", accepts: acceptsAddress + " other than listen",
 			check: func() error { return checkOperations(c.Operations.Listen, c.Listen) }},
+		{key: "operations.profiling", field: &c.Operations.Profiling, initial: "false",
+			accepts: "true, so that operations.listen serves /debug/pprof as well, or false"},
 		{key: "data", field: &c.Data, initial: "./tokenbooth-data", accepts: "the path of a directory", check: on(&c.Data, checkPresent)},
 		{key: "database.url", field: &c.Database.URL, derived: "sqlite:DATA/tokenbooth.db", secret: true, check: on(&c.Database.URL, checkDatabase),
 			accepts: "sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE"},

@@ -7,7 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"regexp"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -63,30 +64,48 @@ func clientAddress(config *Config) echo.IPExtractor {
 
 const requestIDHeader = "Request-Id"
 
-// inboundID is the form of request IDs that are taken over from a caller.
-var inboundID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
-
 // requestID gives every answer a Request-Id: the caller's X-Request-Id if it has
 // a sane form, else a new one.
 func requestID(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		id := c.Request().Header.Get(echo.HeaderXRequestID)
-		if !inboundID.MatchString(id) {
+		if !isRequestID(id) {
 			id = "req_" + rand.Text()
 		}
 		header := c.Response().Header()
 		header.Set(requestIDHeader, id)
-		header.Set(echo.HeaderXContentTypeOptions, "nosniff")
+		header[echo.HeaderXContentTypeOptions] = noSniff
 		return next(c)
 	}
 }
 
+// noSniff is shared by all answers: a header's values are replaced, never changed.
+var noSniff = []string{"nosniff"}
+
+// isRequestID reports whether a caller's request ID is taken over: 8 to 64 letters,
+// digits, dots, hyphens and underscores.
+func isRequestID(id string) bool {
+	if len(id) < 8 || len(id) > 64 {
+		return false
+	}
+	return strings.IndexFunc(id, func(c rune) bool {
+		return (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-'
+	}) < 0
+}
+
 const notesKey = "log.notes"
+
+// notes are facts about a request, for its log line. They are used again for another
+// request: a line has many, and there is one for each exchange.
+type notes struct{ attrs []slog.Attr }
+
+var spareNotes = sync.Pool{New: func() any { return &notes{make([]slog.Attr, 0, 16)} }}
 
 // note attaches facts to the request's log line.
 func note(c echo.Context, attrs ...slog.Attr) {
-	notes, _ := c.Get(notesKey).([]slog.Attr)
-	c.Set(notesKey, append(notes, attrs...))
+	if n, ok := c.Get(notesKey).(*notes); ok {
+		n.attrs = append(n.attrs, attrs...)
+	}
 }
 
 // accessLog writes one line a request. It names the route and never the URL, in
@@ -95,6 +114,8 @@ func accessLog(log *slog.Logger, m *metrics) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			began := time.Now()
+			n := spareNotes.Get().(*notes)
+			c.Set(notesKey, n)
 			if err := next(c); err != nil {
 				c.Error(err)
 			}
@@ -104,15 +125,18 @@ func accessLog(log *slog.Logger, m *metrics) echo.MiddlewareFunc {
 				route = "none"
 			}
 			m.observeRequest(route, c.Response().Status, took)
-			notes, _ := c.Get(notesKey).([]slog.Attr)
-			log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request", append([]slog.Attr{
+			note(c,
 				slog.String("method", knownMethod(c.Request().Method)),
 				slog.String("route", route),
 				slog.Int("status", c.Response().Status),
-				slog.Float64("took_ms", float64(took.Microseconds())/1000),
+				slog.Int64("took_us", took.Microseconds()),
 				slog.String("address", c.RealIP()),
 				slog.String("request_id", c.Response().Header().Get(requestIDHeader)),
-			}, notes...)...)
+			)
+			log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request", n.attrs...)
+			clear(n.attrs)
+			n.attrs = n.attrs[:0]
+			spareNotes.Put(n)
 			return nil
 		}
 	}

@@ -38,7 +38,9 @@ $ TOKENBOOTH_DATABASE_URL_FILE=/run/secrets/database-url tokenbooth serve --issu
 			if err != nil {
 				return err
 			}
-			return serve(c.Context(), config, env.stdout, newLog(env.stderr, config))
+			log, flush := newServerLog(env.stderr, config)
+			defer flush()
+			return serve(c.Context(), config, env.stdout, log)
 		},
 	}
 }
@@ -93,17 +95,6 @@ func listen(address, flag string) (net.Listener, error) {
 		return nil, exitWith(exitFailure, fmt.Errorf("cannot listen: %w", err), "choose another address with "+flag)
 	}
 	return listener, nil
-}
-
-// newLog writes one line an event.
-func newLog(w io.Writer, config *Config) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(config.Log.Level)) // checked with the configuration
-	options := &slog.HandlerOptions{Level: level}
-	if config.Log.Format == "text" {
-		return slog.New(slog.NewTextHandler(w, options))
-	}
-	return slog.New(slog.NewJSONHandler(w, options))
 }
 
 // lockEmbedded keeps a second server off an embedded database. The lock goes

@@ -194,6 +194,7 @@ func (s *server) publicKey(_ context.Context, kid string) (bearer.Key, error) {
 // at once, goes on serving for the shutdown delay so that load balancers notice,
 // lets running requests finish, and writes what is still in memory.
 func (s *server) run(ctx context.Context, public, ops net.Listener) error {
+	defer roomyHeap()()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	loops := []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.project, s.rotate, s.record, s.counters.Run}

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -21,20 +22,32 @@ func (h *Handler) token(c echo.Context) error {
 	}
 	oauth.SetRateLimit(c.Response().Header(), token.Client.Quota.Policy(), token.Client.Quota.State())
 	h.Note(c, slog.String("client_id", string(token.Client.ID)), slog.String("workspace_id", string(token.Client.WorkspaceID)))
-	answer := tokenResponse(token)
-	body := make([]byte, 0, len(answer.AccessToken)+answerRoom)
-	return writeBody(c, http.StatusOK, echo.MIMEApplicationJSON, append(answer.AppendJSON(body), '\n'))
+	return writeToken(c, tokenResponse(token))
 }
 
-// answerRoom is what most answers hold besides the token, in bytes: its names, and
-// the scope.
-const answerRoom = 512
+// answers are buffers in which answers are put together. Each is cleared when its
+// answer is written: it held a token.
+var answers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
+func writeToken(c echo.Context, answer oauth.TokenResponse) error {
+	buffer := answers.Get().(*[]byte)
+	body := append(answer.AppendJSON((*buffer)[:0]), '\n')
+	err := writeBody(c, http.StatusOK, echo.MIMEApplicationJSON, body)
+	clear(body)
+	*buffer = body
+	answers.Put(buffer)
+	return err
+}
 
 // noStore keeps an answer out of every cache (RFC 6749 §5.1, RFC 9111 §5.4).
 func noStore(c echo.Context) {
-	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	c.Response().Header().Set("Pragma", "no-cache")
+	header := c.Response().Header()
+	header[echo.HeaderCacheControl] = storeNothing
+	header["Pragma"] = cacheNothing
 }
+
+// These are shared by all answers: a header's values are replaced, never changed.
+var storeNothing, cacheNothing = []string{"no-store"}, []string{"no-cache"}
 
 func (h *Handler) exchange(c echo.Context) (*grant.Token, error) {
 	request, err := h.readTokenRequest(c)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -74,27 +75,23 @@ func (v view) Issuer() string { return v.r.h.Issuer }
 //go:embed templates/*.html
 var templates embed.FS
 
-// pages are the parsed templates, each with the layout and the parts around it.
-type pages map[string]*template.Template
+// pages are the templates, each with the layout and the parts around it. One is parsed
+// when it is first asked for: all of them together are half of what a server holds that
+// only exchanges keys.
+type pages map[string]func() (*template.Template, error)
 
-// loadPages parses every page. Files whose names begin with _ are the layout and
-// parts that pages share.
+// loadPages finds every page. Files whose names begin with _ are the layout and parts
+// that pages share.
 func (h *Handler) loadPages() (pages, error) {
-	shared, err := template.New("_layout.html").Funcs(h.functions()).ParseFS(templates, "templates/_*.html")
-	if err != nil {
-		return nil, err
-	}
 	names, err := fs.Glob(templates, "templates/[^_]*.html")
 	if err != nil {
 		return nil, err
 	}
 	found := pages{}
 	for _, name := range names {
-		t, err := template.Must(shared.Clone()).ParseFS(templates, name)
-		if err != nil {
-			return nil, err
-		}
-		found[strings.TrimSuffix(path.Base(name), ".html")] = t
+		found[strings.TrimSuffix(path.Base(name), ".html")] = sync.OnceValues(func() (*template.Template, error) {
+			return template.New("_layout.html").Funcs(h.functions()).ParseFS(templates, "templates/_*.html", name)
+		})
 	}
 	return found, nil
 }
@@ -102,9 +99,13 @@ func (h *Handler) loadPages() (pages, error) {
 // render makes the whole page before anything of it is sent, so that nobody gets
 // half of one.
 func (r *request) render(p page) ([]byte, error) {
-	t := r.h.pages[p.template]
-	if t == nil {
+	load := r.h.pages[p.template]
+	if load == nil {
 		return nil, fmt.Errorf("there is no page %q", p.template)
+	}
+	t, err := load()
+	if err != nil {
+		return nil, fmt.Errorf("page %q: %w", p.template, err)
 	}
 	v := view{
 		Title: p.title, Section: p.section, Problem: p.problem, Notice: notices[r.QueryParam("notice")],

@@ -62,6 +62,17 @@ func create(tb testing.TB, options string) string {
 	return c.url(name)
 }
 
+// StartPostgres returns the URL of an empty database on the private PostgreSQL, for programs that
+// are no tests, such as benchmarks. It goes with the process.
+func StartPostgres() (string, error) {
+	c, err := postgres()
+	if err != nil {
+		return "", err
+	}
+	name := fmt.Sprintf("bench_%d", c.databases.Add(1))
+	return c.url(name), c.exec("CREATE DATABASE " + name)
+}
+
 var postgres = sync.OnceValues(func() (*cluster, error) {
 	bin, err := postgresBin()
 	if err != nil {

@@ -20,6 +20,13 @@ func Redis(tb testing.TB) string {
 	return "redis://" + s.address
 }
 
+// StartRedis returns the URL of the private Redis, for programs that are no tests. It goes with the
+// process.
+func StartRedis() (string, error) {
+	s, err := redis()
+	return "redis://" + s.address, err
+}
+
 var redis = sync.OnceValues(func() (server, error) {
 	s, err := redisService()
 	if err != nil {

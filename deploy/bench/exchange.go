@@ -1,0 +1,257 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// plan is how much is measured.
+type plan struct {
+	rounds   int           // each measures everything once, so that a busy machine slows everything
+	floor    time.Duration // for each floor, a round
+	exchange time.Duration // for each concurrency, a round
+	signs    int           // signatures a round
+	paced    time.Duration // at half of the saturation load; 0: not measured
+	flat     int64         // exchanges after which memory must be what it was; 0: not measured
+}
+
+var (
+	whole = plan{rounds: 8, floor: time.Second, exchange: 2 * time.Second, signs: 10_000, paced: 10 * time.Second}
+	quick = plan{rounds: 3, floor: 500 * time.Millisecond, exchange: 1500 * time.Millisecond, signs: 5_000}
+)
+
+// concurrencies are how many requests run at once. The one in the middle is what
+// ratios are told for.
+var concurrencies = []int{1, 16, 64}
+
+const usual = 16
+
+// round is everything once.
+type round struct {
+	nethttp, echo result
+	signature     time.Duration // processor time of one
+	exchange      map[int]result
+}
+
+// ratio is what an exchange costs, as a multiple of what it cannot cost less than.
+func (r round) ratio() float64 {
+	return float64(r.exchange[usual].cost()) / float64(r.echo.cost()+r.signature)
+}
+
+func (r round) ofNetHTTP() float64 { return r.exchange[usual].perSecond() / r.nethttp.perSecond() }
+
+// measured is what is known of one service.
+type measured struct {
+	rounds     []round
+	allocs     float64 // objects allocated by an exchange
+	allocBytes float64
+	half       result // at half of the saturation load
+	halfRate   float64
+	early      int64 // memory after a warm-up, in bytes
+	late       int64 // and after plan.flat exchanges
+	peak       int64
+	total      int64 // exchanges
+}
+
+// bench is one run.
+type bench struct {
+	*machine
+	program  string
+	profiles string                           // the directory for profiles; empty: none are taken
+	say      func(format string, args ...any) // a progress line
+}
+
+// exchanges measures a service against the floors. The service is thrown away.
+func (b *bench) exchanges(name string, p plan, environment func(dir string) ([]string, error)) (m measured, token string, set []byte, err error) {
+	dir, err := memoryDir()
+	if err != nil {
+		return m, "", nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	env, err := environment(dir)
+	if err != nil {
+		return m, "", nil, err
+	}
+	b.say("%s: starting", name)
+	s, err := newBooth(b.program, dir, env)
+	if err != nil {
+		return m, "", nil, err
+	}
+	if err := s.start(b.machine); err != nil {
+		return m, "", nil, err
+	}
+	defer func() { err = errors.Join(err, s.end()) }()
+	if err := s.furnish(context.Background()); err != nil {
+		return m, "", nil, err
+	}
+	answer, token, err := s.exchange(s.keys[0])
+	if err != nil {
+		return m, "", nil, err
+	}
+	if set, err = fetch(s.url + "/.well-known/jwks.json"); err != nil {
+		return m, "", nil, err
+	}
+	m, err = b.against(name, p, s, answer)
+	return m, token, set, err
+}
+
+// against measures a running service in rounds with the floors.
+func (b *bench) against(name string, p plan, s *booth, answer floorAnswer) (m measured, err error) {
+	nethttp, atNetHTTP, err := b.startFloor("nethttp", answer)
+	if err != nil {
+		return m, err
+	}
+	defer func() { _ = nethttp.end() }()
+	echo, atEcho, err := b.startFloor("echo", answer)
+	if err != nil {
+		return m, err
+	}
+	defer func() { _ = echo.end() }()
+	if err := b.warmUp(name, s, &m); err != nil {
+		return m, err
+	}
+	for i := range p.rounds {
+		b.say("%s: round %d of %d", name, i+1, p.rounds)
+		r := round{exchange: map[int]result{}}
+		var errs [3]error
+		r.nethttp, errs[0] = atNetHTTP.press(nethttp, usual, p.floor)
+		r.echo, errs[1] = atEcho.press(echo, usual, p.floor)
+		r.signature, errs[2] = signatures(nethttp, atNetHTTP, p.signs)
+		if err := errors.Join(errs[:]...); err != nil {
+			return m, err
+		}
+		for _, c := range concurrencies {
+			if r.exchange[c], err = s.target().press(s.process, c, p.exchange); err != nil {
+				return m, err
+			}
+			m.total += int64(r.exchange[c].requests)
+		}
+		m.rounds = append(m.rounds, r)
+	}
+	if err := b.allocations(s, &m); err != nil {
+		return m, err
+	}
+	if err := b.profile(name, s, &m); err != nil {
+		return m, err
+	}
+	if err := b.halfLoad(name, p, s, &m); err != nil {
+		return m, err
+	}
+	return m, b.flatness(name, p, s, &m)
+}
+
+// warmUp lets every cache fill before anything counts.
+func (b *bench) warmUp(name string, s *booth, m *measured) error {
+	b.say("%s: warming up", name)
+	r, err := s.target().press(s.process, usual, 2*time.Second)
+	m.total += int64(r.requests)
+	m.early = s.memory("VmRSS")
+	return err
+}
+
+// signatures has the bare server sign, so that it happens on the same core.
+func signatures(p *process, at target, times int) (time.Duration, error) {
+	before := p.cpu()
+	response, err := http.Post(fmt.Sprintf("http://%s/sign/%d", at.address, times), "", http.NoBody) //nolint:noctx // the process that answers is ours
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("the signatures were answered %s", response.Status)
+	}
+	return (p.cpu() - before) / time.Duration(times), nil
+}
+
+// allocations counts what the service allocates for an exchange.
+func (b *bench) allocations(s *booth, m *measured) error {
+	before, err := s.counters()
+	if err != nil {
+		return err
+	}
+	r, err := s.target().send(s.process, usual, 20_000)
+	if err != nil {
+		return err
+	}
+	after, err := s.counters()
+	m.total += int64(r.requests)
+	m.allocs = (after["go_memstats_mallocs_total"] - before["go_memstats_mallocs_total"]) / float64(r.requests)
+	m.allocBytes = (after["go_memstats_alloc_bytes_total"] - before["go_memstats_alloc_bytes_total"]) / float64(r.requests)
+	return err
+}
+
+// profile takes a CPU profile of the saturated service, and one of what it has allocated.
+func (b *bench) profile(name string, s *booth, m *measured) error {
+	if b.profiles == "" {
+		return nil
+	}
+	const length = 10 * time.Second
+	b.say("%s: profile", name)
+	var text []byte
+	var errProfile error
+	var taking sync.WaitGroup
+	taking.Go(func() {
+		text, errProfile = fetch(strings.TrimSuffix(s.metrics, "/metrics") + fmt.Sprintf("/debug/pprof/profile?seconds=%d", length/time.Second))
+	})
+	r, err := s.target().press(s.process, usual, length+time.Second)
+	taking.Wait()
+	m.total += int64(r.requests)
+	allocs, errAllocs := fetch(strings.TrimSuffix(s.metrics, "/metrics") + "/debug/pprof/allocs")
+	file := filepath.Join(b.profiles, strings.ReplaceAll(name, " ", "-"))
+	return errors.Join(err, errProfile, errAllocs, os.WriteFile(file+".pprof", text, 0o600), os.WriteFile(file+".allocs.pprof", allocs, 0o600))
+}
+
+func (b *bench) halfLoad(name string, p plan, s *booth, m *measured) (err error) {
+	if p.paced == 0 {
+		return nil
+	}
+	b.say("%s: half of the saturation load", name)
+	m.halfRate = median(m.rounds, func(r round) float64 { return r.exchange[usual].perSecond() }) / 2
+	m.half, err = s.target().pace(s.process, m.halfRate, p.paced)
+	m.total += int64(m.half.requests)
+	return err
+}
+
+// flatness goes on until that many exchanges have been, and looks at the memory again.
+func (b *bench) flatness(name string, p plan, s *booth, m *measured) error {
+	for m.total < p.flat {
+		b.say("%s: %d of %d exchanges, for the memory", name, m.total, p.flat)
+		r, err := s.target().send(s.process, usual, min(100_000, p.flat-m.total))
+		if err != nil {
+			return err
+		}
+		m.total += int64(r.requests)
+	}
+	m.late, m.peak = s.memory("VmRSS"), s.memory("VmHWM")
+	return nil
+}
+
+// median of a figure over the rounds.
+func median[T any](all []T, figure func(T) float64) float64 {
+	var values []float64
+	for _, one := range all {
+		values = append(values, figure(one))
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+func fetch(address string) ([]byte, error) {
+	response, err := http.Get(address) //nolint:gosec,noctx // the process that answers is ours
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	var body bytes.Buffer
+	_, err = body.ReadFrom(response.Body)
+	return body.Bytes(), err
+}
