@@ -4,11 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
 
@@ -41,7 +43,7 @@ type UsageWriter struct {
 	log      *slog.Logger
 
 	mu     sync.Mutex
-	used   map[string]Use
+	used   map[string]*Use
 	failed map[ID]workspace.Time
 
 	dropped atomic.Uint64
@@ -50,22 +52,37 @@ type UsageWriter struct {
 // NewUsageWriter makes a writer that writes once per interval. Run must be
 // running for anything to be written.
 func NewUsageWriter(writer sqlx.ExtContext, interval time.Duration, log *slog.Logger) *UsageWriter {
-	return &UsageWriter{writer: writer, interval: interval, log: log, used: map[string]Use{}, failed: map[ID]workspace.Time{}}
+	return &UsageWriter{writer: writer, interval: interval, log: log, used: map[string]*Use{}, failed: map[ID]workspace.Time{}}
 }
 
 // Used notes a successful exchange.
 func (w *UsageWriter) Used(u Use) {
-	if len(u.Agent) > agentLength {
-		u.Agent = u.Agent[:agentLength]
-	}
-	u.Agent = strings.ToValidUTF8(strings.ReplaceAll(u.Agent, "\x00", ""), "?") // PostgreSQL takes nothing else
+	u.Agent = storableAgent(u.Agent)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, known := w.used[u.SecretID]; !known && len(w.used) >= usagePending {
+	if note := w.used[u.SecretID]; note != nil {
+		*note = u // in place: one look-up for a key that is used all the time
+		return
+	}
+	if len(w.used) >= usagePending {
 		w.dropped.Add(1)
 		return
 	}
-	w.used[u.SecretID] = u
+	note := new(Use) // not &u, which would be allocated for every exchange
+	*note = u
+	w.used[u.SecretID] = note
+}
+
+// storableAgent makes of a user agent what PostgreSQL takes: valid UTF-8 without
+// zeros. Most are ASCII, and are seen to be so at a glance.
+func storableAgent(agent string) string {
+	agent = agent[:min(len(agent), agentLength)]
+	for i := range len(agent) {
+		if c := agent[i]; c == 0 || c >= utf8.RuneSelf {
+			return strings.ToValidUTF8(strings.ReplaceAll(agent, "\x00", ""), "?")
+		}
+	}
+	return agent
 }
 
 // Failed notes that an exchange with a known key was refused. The empty ID is
@@ -105,7 +122,7 @@ func (w *UsageWriter) Run(ctx context.Context) {
 func (w *UsageWriter) Flush(ctx context.Context) {
 	w.mu.Lock()
 	used, failed := w.used, w.failed
-	w.used, w.failed = map[string]Use{}, map[ID]workspace.Time{}
+	w.used, w.failed = map[string]*Use{}, map[ID]workspace.Time{}
 	w.mu.Unlock()
 	delete(failed, "")
 
@@ -115,6 +132,7 @@ func (w *UsageWriter) Flush(ctx context.Context) {
 	for batch := range slices.Chunk(slices.Collect(maps.Values(used)), usageBatch) {
 		if err == nil {
 			err = writeUses(ctx, w.writer, batch)
+			runtime.Gosched() // on a single processor exchanges wait behind the statement, and not behind all
 		}
 		if err != nil {
 			w.keepUsed(batch)
@@ -123,6 +141,7 @@ func (w *UsageWriter) Flush(ctx context.Context) {
 	for batch := range slices.Chunk(slices.Collect(maps.Keys(failed)), usageBatch) {
 		if err == nil {
 			err = writeFailures(ctx, w.writer, batch, failed)
+			runtime.Gosched()
 		}
 		if err != nil {
 			w.keepFailed(batch, failed)
@@ -133,7 +152,7 @@ func (w *UsageWriter) Flush(ctx context.Context) {
 	}
 }
 
-func (w *UsageWriter) keepUsed(batch []Use) {
+func (w *UsageWriter) keepUsed(batch []*Use) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, u := range batch {
@@ -163,16 +182,16 @@ func keep[K comparable, V any](w *UsageWriter, notes map[K]V, key K, note V) {
 
 // writeUses updates many rows in one statement. An older note never replaces a
 // newer one of another replica.
-func writeUses(ctx context.Context, writer sqlx.ExtContext, batch []Use) error {
+func writeUses(ctx context.Context, writer sqlx.ExtContext, batch []*Use) error {
 	// One order everywhere makes it unlikely that replicas block each other; if
 	// they do, the database ends one statement and its notes go with the next.
-	slices.SortFunc(batch, func(a, b Use) int { return strings.Compare(a.SecretID, b.SecretID) })
-	var args []any
+	slices.SortFunc(batch, func(a, b *Use) int { return strings.Compare(a.SecretID, b.SecretID) })
+	args := make([]any, 0, 4*len(batch))
 	for _, u := range batch {
 		args = append(args, u.SecretID, u.At, u.Address, u.Agent)
 	}
-	row := `(CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT))`
-	_, err := writer.ExecContext(ctx, `WITH note (id, at, address, agent) AS (VALUES `+repeat(row, len(batch))+`)
+	_, err := writer.ExecContext(ctx, `WITH note (id, at, address, agent) AS (VALUES `+
+		typed(`(CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT))`, `(?, ?, ?, ?)`, len(batch))+`)
 		UPDATE key_secrets SET last_used_at = note.at, last_used_address = note.address, last_used_agent = note.agent
 		FROM note WHERE key_secrets.id = note.id AND (last_used_at IS NULL OR last_used_at < note.at)`, args...)
 	return err
@@ -180,14 +199,20 @@ func writeUses(ctx context.Context, writer sqlx.ExtContext, batch []Use) error {
 
 func writeFailures(ctx context.Context, writer sqlx.ExtContext, batch []ID, at map[ID]workspace.Time) error {
 	slices.Sort(batch)
-	var args []any
+	args := make([]any, 0, 2*len(batch))
 	for _, id := range batch {
 		args = append(args, id, at[id])
 	}
-	_, err := writer.ExecContext(ctx, `WITH note (id, at) AS (VALUES `+repeat(`(CAST(? AS TEXT), CAST(? AS BIGINT))`, len(batch))+`)
+	_, err := writer.ExecContext(ctx, `WITH note (id, at) AS (VALUES `+typed(`(CAST(? AS TEXT), CAST(? AS BIGINT))`, `(?, ?)`, len(batch))+`)
 		UPDATE keys SET last_failed_at = note.at
 		FROM note WHERE keys.id = note.id AND (last_failed_at IS NULL OR last_failed_at < note.at)`, args...)
 	return err
+}
+
+// typed is rows of which the first gives PostgreSQL the types of all; SQLite has the
+// less to parse.
+func typed(first, other string, rows int) string {
+	return strings.TrimSuffix(first+", "+repeat(other, rows-1), ", ")
 }
 
 func repeat(row string, n int) string {

@@ -3,6 +3,7 @@ package schema
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"sync/atomic"
 
 	"github.com/jmoiron/sqlx"
@@ -37,4 +38,14 @@ func (r runner) QueryRowxContext(ctx context.Context, query string, args ...any)
 // ExecContext implements [sqlx.ExecerContext].
 func (r runner) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	return r.ExtContext.ExecContext(ctx, r.send(query), args...)
+}
+
+// PrepareContext implements [sqlx.PreparerContext], for what one transaction does many
+// times. How often the statement is executed is not counted.
+func (r runner) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	preparer, ok := r.ExtContext.(sqlx.PreparerContext)
+	if !ok {
+		return nil, errors.New("the connection cannot prepare statements")
+	}
+	return preparer.PrepareContext(ctx, r.send(query))
 }

@@ -98,12 +98,13 @@ func (c *Counters) Add(in workspace.ID, at time.Time) {
 
 // add keeps a note unless there is no room.
 func (c *Counters) add(r row, n int64) {
-	noted, known := c.pending[r]
-	if !known && len(c.pending) >= maxRows {
-		c.dropped.Add(uint64(n))
-		return
+	if len(c.pending) >= maxRows { // asked first: the common case is one look-up
+		if _, known := c.pending[r]; !known {
+			c.dropped.Add(uint64(n))
+			return
+		}
 	}
-	c.pending[r] = noted + n
+	c.pending[r] += n
 }
 
 // Total is how many exchanges a workspace had in a period that Day or Month names:

@@ -151,8 +151,8 @@ func (e Event) chained(previous []byte) []byte {
 }
 
 // canonical is the JSON of strings and numbers, which always marshal.
-func canonical(fields []any) []byte {
-	text, err := json.Marshal(fields)
+func canonical(value any) []byte {
+	text, err := json.Marshal(value)
 	if err != nil {
 		panic(err)
 	}
@@ -190,9 +190,20 @@ func clean(text string) string {
 	if len(text) > textLength {
 		text = text[:textLength]
 	}
-	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "?")
+	text = storable(text)
 	if len(text) > textLength { // cut within a character
 		text = strings.ToValidUTF8(text[:textLength], "")
+	}
+	return text
+}
+
+// storable makes a text one that both databases take: valid UTF-8 without zeros.
+// Most is ASCII, and is seen to be so at a glance.
+func storable(text string) string {
+	for i := range len(text) {
+		if c := text[i]; c == 0 || c >= utf8.RuneSelf {
+			return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "?")
+		}
 	}
 	return text
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"slices"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
@@ -30,7 +30,7 @@ const (
 const serverKind = "server"
 
 // Exchange is one use of a key: a token issued or refused, or the key itself used
-// directly at our own API. Record sets ID, and Count if it is zero.
+// directly at our own API. The Writer sets ID, and Count if it is zero.
 type Exchange struct {
 	ID          string         `db:"id"`
 	At          workspace.Time `db:"at"`
@@ -58,43 +58,38 @@ type exchangeRow struct {
 	Exchange
 }
 
-const exchangeColumns = `batch, position, id, at, workspace_id, key_id, owner_id, secret_id, action, outcome, address, agent, request_id, detail, count`
+// exchangeColumns are in the order of numbers and then texts.
+const exchangeColumns = `batch, position, at, count, id, workspace_id, key_id, owner_id, secret_id, action, outcome, address, agent, request_id, detail`
 
-func (r exchangeRow) values() []any {
-	return []any{
-		r.Batch, r.Position, r.ID, r.At, r.WorkspaceID, r.KeyID, r.OwnerID, r.SecretID,
-		r.Action, r.Outcome, r.Address, r.Agent, r.RequestID, r.Detail, r.Count,
+const (
+	numberColumns = 4
+	textColumns   = 11
+)
+
+func (r *exchangeRow) numbers() [numberColumns]int64 {
+	return [...]int64{r.Batch, r.Position, r.At.UnixMicro(), r.Count}
+}
+
+func (r *exchangeRow) texts() [textColumns]string {
+	return [...]string{
+		r.ID, string(r.WorkspaceID), r.KeyID, r.OwnerID, r.SecretID,
+		r.Action, r.Outcome, r.Address, r.Agent, r.RequestID, r.Detail,
 	}
 }
 
-// leaf is the row's hash in the tree: of every column, in canonical JSON.
-func (r exchangeRow) leaf() [sha256.Size]byte {
-	return leafHash(canonical([]any{
-		r.Batch, r.Position, r.ID, r.At.UnixMicro(), r.WorkspaceID, r.KeyID, r.OwnerID, r.SecretID,
-		r.Action, r.Outcome, r.Address, r.Agent, r.RequestID, r.Detail, r.Count,
-	}))
-}
-
 // faithful reports whether the hash covers all that the row holds.
-func (r exchangeRow) faithful() bool {
+func (r *exchangeRow) faithful() bool {
 	return utf8.ValidString(r.ID + string(r.WorkspaceID) + r.KeyID + r.OwnerID + r.SecretID +
 		r.Action + r.Outcome + r.Address + r.Agent + r.RequestID + r.Detail)
 }
 
-// rowsOfStatement keeps a statement below the limits of both databases.
-const rowsOfStatement = 200
-
 // appendBatch writes a batch and its event. What was dropped before it is told.
-func appendBatch(ctx context.Context, tx sqlx.ExtContext, at workspace.Time, batch []Exchange, dropped uint64) error {
+func (w *Writer) appendBatch(ctx context.Context, tx sqlx.ExtContext, batch []Exchange, dropped uint64) error {
 	rows := make([]exchangeRow, len(batch))
-	e := Event{Chain: Exchanges, At: at, Action: batchAction, ActorKind: serverKind}
+	p := newPace(w.Pending)
+	e := Event{Chain: Exchanges, At: workspace.At(time.Now()), Action: batchAction, ActorKind: serverKind}
 	err := appendWith(ctx, tx, e, func(seq int64) (map[string]any, error) {
-		leaves := make([][sha256.Size]byte, len(batch))
-		for i, exchange := range batch {
-			rows[i] = exchangeRow{Batch: seq, Position: int64(i), Exchange: exchange}
-			leaves[i] = rows[i].leaf()
-		}
-		root := merkleRoot(leaves)
+		root := arrange(rows, batch, seq, p)
 		detail := map[string]any{"count": len(batch), "root": hex.EncodeToString(root[:])}
 		if dropped > 0 {
 			detail["dropped"] = dropped
@@ -104,20 +99,43 @@ func appendBatch(ctx context.Context, tx sqlx.ExtContext, at workspace.Time, bat
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(rows, rowsOfStatement) {
-		if err := insertExchanges(ctx, tx, chunk); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.insert(ctx, tx, rows, p)
 }
 
-func insertExchanges(ctx context.Context, tx sqlx.ExtContext, rows []exchangeRow) error {
-	var args []any
-	for _, r := range rows {
-		args = append(args, r.values()...)
+// arrange makes the rows of a batch and returns the root over them.
+func arrange(rows []exchangeRow, batch []Exchange, seq int64, p *pace) [sha256.Size]byte {
+	leaves := make([][sha256.Size]byte, len(rows))
+	ids := exchangeIDs(len(rows))
+	var h leafHasher
+	for i := range rows {
+		rows[i] = exchangeRow{Batch: seq, Position: int64(i), Exchange: batch[i]}
+		rows[i].ID = ids[i]
+		leaves[i] = h.hash(&rows[i])
+		p.rest()
 	}
-	query := `INSERT INTO exchange_events (` + exchangeColumns + `) VALUES ` + tuples(len(rows), len(args)/len(rows))
-	_, err := tx.ExecContext(ctx, query, args...)
-	return err
+	return merkleRoot(leaves)
+}
+
+// Digits of an exchange's ID that tell its place in its batch, in an alphabet that
+// sorts as it counts.
+const (
+	placeAlphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+	placeDigits   = 4
+)
+
+// exchangeIDs makes IDs that sort in the order of their batch. One draw of what is
+// unique is enough for all: of its bits at random 44 stay, besides those of the
+// time and its order.
+func exchangeIDs(n int) []string {
+	unique := workspace.Unique()
+	prefix := "exc_" + unique[:len(unique)-placeDigits]
+	ids := make([]string, n)
+	for i := range ids {
+		var digits [placeDigits]byte
+		for d, rest := placeDigits-1, i; d >= 0; d, rest = d-1, rest/len(placeAlphabet) {
+			digits[d] = placeAlphabet[rest%len(placeAlphabet)]
+		}
+		ids[i] = prefix + string(digits[:])
+	}
+	return ids
 }

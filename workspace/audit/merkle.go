@@ -7,13 +7,17 @@ import (
 
 // The tree of RFC 6962 section 2.1: leaves and nodes are hashed with different
 // prefixes, so that neither can pass for the other.
-
-func leafHash(data []byte) [sha256.Size]byte {
-	return sha256.Sum256(append([]byte{0}, data...))
-}
+const (
+	leafPrefix = 0
+	nodePrefix = 1
+)
 
 func nodeHash(left, right [sha256.Size]byte) [sha256.Size]byte {
-	return sha256.Sum256(append(append([]byte{1}, left[:]...), right[:]...))
+	var node [1 + 2*sha256.Size]byte
+	node[0] = nodePrefix
+	copy(node[1:], left[:])
+	copy(node[1+sha256.Size:], right[:])
+	return sha256.Sum256(node[:])
 }
 
 // merkleRoot is the root over leaves: the left part of a tree is the largest

@@ -34,6 +34,28 @@ func root(leaves [][]byte) string {
 	return hex.EncodeToString(leaves[0])
 }
 
+// rootOf computes the root over a batch from what is documented of it.
+func rootOf(t testing.TB, db *schema.DB, batch int64) string {
+	t.Helper()
+	var rows []struct {
+		Batch    int64 `db:"batch"`
+		Position int64 `db:"position"`
+		audit.Exchange
+	}
+	check(t, sqlx.SelectContext(t.Context(), db.Reader(), &rows, `SELECT * FROM exchange_events WHERE batch = ? ORDER BY position`, batch))
+	var leaves [][]byte
+	for _, r := range rows {
+		text, err := json.Marshal([]any{
+			r.Batch, r.Position, r.ID, r.At.UnixMicro(), r.WorkspaceID, r.KeyID, r.OwnerID, r.SecretID,
+			r.Action, r.Outcome, r.Address, r.Agent, r.RequestID, r.Detail, r.Count,
+		})
+		check(t, err)
+		sum := sha256.Sum256(append([]byte{0}, text...))
+		leaves = append(leaves, sum[:])
+	}
+	return root(leaves)
+}
+
 // Somebody else can compute the root from what is documented.
 func TestRootOfABatch(t *testing.T) {
 	db := schematest.SQLite(t)
@@ -45,24 +67,8 @@ func TestRootOfABatch(t *testing.T) {
 			check(t, w.Record(t.Context(), e))
 		}
 		check(t, w.Flush(t.Context()))
-		var rows []struct {
-			Batch    int64 `db:"batch"`
-			Position int64 `db:"position"`
-			audit.Exchange
-		}
-		check(t, sqlx.SelectContext(t.Context(), db.Reader(), &rows, `SELECT * FROM exchange_events WHERE batch = ? ORDER BY position`, n))
-		var leaves [][]byte
-		for _, r := range rows {
-			text, err := json.Marshal([]any{
-				r.Batch, r.Position, r.ID, r.At.UnixMicro(), r.WorkspaceID, r.KeyID, r.OwnerID, r.SecretID,
-				r.Action, r.Outcome, r.Address, r.Agent, r.RequestID, r.Detail, r.Count,
-			})
-			check(t, err)
-			sum := sha256.Sum256(append([]byte{0}, text...))
-			leaves = append(leaves, sum[:])
-		}
 		e := events(t, db, audit.Exchanges)[n-1]
-		if want := fmt.Sprintf(`{"count":%d,"root":"%s"}`, n, root(leaves)); e.Detail != want || e.Action != "exchanges.batch" {
+		if want := fmt.Sprintf(`{"count":%d,"root":"%s"}`, n, rootOf(t, db, int64(n))); e.Detail != want || e.Action != "exchanges.batch" {
 			t.Errorf("%s %s, want %s", e.Action, e.Detail, want)
 		}
 	}

@@ -137,6 +137,8 @@ type batchReader struct {
 	leaves     [][sha256.Size]byte
 	unfaithful bool // a row holds what its hash does not cover
 
+	hasher leafHasher
+
 	page []exchangeRow
 	last *exchangeRow // of the rows that were read
 }
@@ -160,7 +162,7 @@ func (r *batchReader) advance(ctx context.Context) error {
 			return nil
 		}
 		r.number, r.last, r.page = row.Batch, row, r.page[1:]
-		r.leaves = append(r.leaves, row.leaf())
+		r.leaves = append(r.leaves, r.hasher.hash(row))
 		r.unfaithful = r.unfaithful || !row.faithful()
 		r.report.Exchanges++
 	}

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,8 +22,9 @@ var ErrNotRecorded = errors.New("the exchange could not be recorded")
 
 // Bounds of the writer.
 const (
-	pendingMax   = 100_000          // exchanges remembered between two flushes
-	batchMax     = 1_000            // rows of one transaction
+	pendingMax   = 100_000          // exchanges remembered between two flushes: some 40 MB, and as much again while they are written
+	batchMax     = 1_000            // rows of one transaction, or a quarter more when they are the last
+	flushAt      = batchMax         // proven ones that do not wait for the interval
 	nobodysMax   = 100              // rows a flush for keys that do not exist
 	guessesMax   = 1_000            // rows a flush for wrong secrets of keys that do
 	batchTimeout = 10 * time.Second // of one transaction
@@ -49,17 +48,20 @@ type Owner struct {
 
 // Writer records the uses of keys. It writes behind: Record only leaves a note in
 // memory, and each flush writes what is noted. A crash loses at most one
-// interval; a full memory drops notes, counts them, and the next batch says so.
+// interval; a full memory drops notes, counts them, and the next batch says so. What
+// a broken connection committed after all, without being able to say so, is there twice.
 //
 // A strict one loses nothing that was answered: Record waits for the commit, which
 // all who wait at the same time share.
 type Writer struct {
 	db       *schema.DB
+	insert   insertFunc
 	interval time.Duration
 	strict   bool
 	log      *slog.Logger
 	owners   func(ctx context.Context, q sqlx.ExtContext, keyIDs []string) (map[string]Owner, error)
 
+	full     chan struct{} // flushAt wait
 	flushing chan struct{} // one flush at a time
 	mu       sync.Mutex
 	next     *group
@@ -67,25 +69,6 @@ type Writer struct {
 
 	dropped atomic.Uint64
 }
-
-// group is what one flush writes. done is closed when it was written, or not: err.
-type group struct {
-	room    int // for how many rows
-	proven  []Exchange
-	guesses map[guess]*Exchange
-	nobodys int // how many of the guesses are at keys that do not exist
-	done    chan struct{}
-	err     error
-}
-
-// guess is what unproven exchanges have in common that become one row.
-type guess struct{ workspaceID, keyID, action, outcome, address string }
-
-func newGroup(room int) *group {
-	return &group{room: room, guesses: map[guess]*Exchange{}, done: make(chan struct{})}
-}
-
-func (g *group) size() int { return len(g.proven) + len(g.guesses) }
 
 // NewWriter makes a writer. Run must be running for anything to be written, but
 // for what is proven when it is strict.
@@ -96,7 +79,10 @@ func NewWriter(db *schema.DB, o WriterOptions) *Writer {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Writer{db: db, interval: o.Interval, strict: o.Strict, log: o.Log, owners: o.Owners, flushing: make(chan struct{}, 1), next: newGroup(pendingMax)}
+	return &Writer{
+		db: db, insert: insertFor(db.Dialect()), interval: o.Interval, strict: o.Strict, log: o.Log, owners: o.Owners,
+		full: make(chan struct{}, 1), flushing: make(chan struct{}, 1), next: newGroup(pendingMax, 0),
+	}
 }
 
 // Record notes an exchange. It never blocks, unless the writer is strict: then it
@@ -106,7 +92,8 @@ func NewWriter(db *schema.DB, o WriterOptions) *Writer {
 // not: it costs no commit of its own and its time tells nothing.
 func (w *Writer) Record(ctx context.Context, e Exchange) error {
 	e.Fold = e.Fold || e.WorkspaceID == ""
-	noted := w.note(tidy(e))
+	tidy(&e)
+	noted := w.note(&e)
 	if !w.strict {
 		return nil
 	}
@@ -117,24 +104,30 @@ func (w *Writer) Record(ctx context.Context, e Exchange) error {
 }
 
 // tidy makes an exchange one that both databases take.
-func tidy(e Exchange) Exchange {
-	e.ID, e.Count = "exc_"+workspace.Unique(), max(e.Count, 1)
+func tidy(e *Exchange) {
+	e.Count = max(e.Count, 1)
 	e.Address, e.Agent, e.RequestID = clean(e.Address), clean(e.Agent), clean(e.RequestID)
 	if e.Detail == "" {
 		e.Detail = "{}"
 	}
-	e.Detail = strings.ToValidUTF8(strings.ReplaceAll(e.Detail, "\x00", ""), "?")
-	return e
+	e.Detail = storable(e.Detail)
 }
 
 // note remembers an exchange for the next flush, whose group it returns; nil: it
-// was dropped.
-func (w *Writer) note(e Exchange) *group {
+// was dropped. Every exchange passes here, so the lock is held for no more than that.
+func (w *Writer) note(e *Exchange) *group {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.next.add(e) {
 		w.drop(1)
 		return nil
+	}
+	// Told once only: a database that is away is asked again each interval, not each time.
+	if len(w.next.proven) == flushAt && !e.Fold && !w.strict {
+		select {
+		case w.full <- struct{}{}:
+		default:
+		}
 	}
 	return w.next
 }
@@ -143,64 +136,6 @@ func (w *Writer) note(e Exchange) *group {
 func (w *Writer) drop(n uint64) {
 	w.dropped.Add(n)
 	w.untold += n
-}
-
-// add reports whether there was room.
-func (g *group) add(e Exchange) bool {
-	if e.Fold {
-		return g.addGuess(e)
-	}
-	if g.size() >= g.room {
-		return false
-	}
-	g.proven = append(g.proven, e)
-	return true
-}
-
-// addGuess adds to the row of those alike. When there are too many rows, those of
-// all further addresses are alike.
-func (g *group) addGuess(e Exchange) bool {
-	if e.nobodys() {
-		e = e.ofNobody()
-	}
-	row, known := g.guesses[guessOf(e)]
-	if !known && g.crowded(e) {
-		e.Address, e.Agent, e.RequestID = "", "", ""
-		row, known = g.guesses[guessOf(e)]
-	}
-	if known {
-		row.Count += e.Count
-		return true
-	}
-	if g.size() >= g.room {
-		return false
-	}
-	g.guesses[guessOf(e)] = &e
-	if e.nobodys() {
-		g.nobodys++
-	}
-	return true
-}
-
-func guessOf(e Exchange) guess {
-	return guess{string(e.WorkspaceID), e.KeyID, e.Action, e.Outcome, e.Address}
-}
-
-// nobodys reports whether an exchange names no key, neither one that was looked up
-// nor one whose ID is genuine.
-func (e Exchange) nobodys() bool { return e.WorkspaceID == "" && e.KeyID == "" }
-
-// ofNobody keeps of an exchange what may be told when its key does not exist.
-func (e Exchange) ofNobody() Exchange {
-	e.KeyID, e.OwnerID, e.SecretID, e.Agent, e.RequestID, e.Detail = "", "", "", "", "", "{}"
-	return e
-}
-
-func (g *group) crowded(e Exchange) bool {
-	if e.nobodys() {
-		return g.nobodys >= nobodysMax
-	}
-	return len(g.guesses)-g.nobodys >= guessesMax
 }
 
 // wait returns when a group was written. The first who is in a hurry flushes it
@@ -230,38 +165,44 @@ func (w *Writer) flushGroup(ctx context.Context, g *group) {
 	select {
 	case <-g.done:
 	default:
-		_ = w.write(context.WithoutCancel(ctx)) // g.err tells
+		_ = w.write(context.WithoutCancel(ctx), w.take()) // g.err tells
 	}
 }
 
-// Run flushes each interval until ctx ends, and then once more.
+// Run flushes each interval until ctx ends, and then once more. When many wait it
+// writes those that are proven sooner: small batches hold up less than large ones.
 func (w *Writer) Run(ctx context.Context) {
 	tick := time.NewTicker(w.interval)
 	defer tick.Stop()
+	whole := context.WithoutCancel(ctx) // a batch under way is not cut off
 	for {
 		select {
 		case <-tick.C:
-			w.flushAndTell(ctx)
+			w.tell(w.Flush(whole))
+		case <-w.full:
+			w.tell(w.flush(whole, w.takeProven))
 		case <-ctx.Done():
-			w.flushAndTell(context.WithoutCancel(ctx))
+			w.tell(w.Flush(whole))
 			return
 		}
 	}
 }
 
-func (w *Writer) flushAndTell(ctx context.Context) {
-	if err := w.Flush(ctx); err != nil {
+func (w *Writer) tell(err error) {
+	if err != nil {
 		w.log.Warn("cannot record how keys were used; trying again", "error", err, "pending", w.Pending())
 	}
 }
 
 // Flush writes what is noted now. What cannot be written is kept for the next
 // time, but for what a strict writer's callers were told is not recorded.
-func (w *Writer) Flush(ctx context.Context) error {
+func (w *Writer) Flush(ctx context.Context) error { return w.flush(ctx, w.take) }
+
+func (w *Writer) flush(ctx context.Context, take func() *group) error {
 	select {
 	case w.flushing <- struct{}{}:
 		defer func() { <-w.flushing }()
-		return w.write(ctx)
+		return w.write(ctx, take())
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -292,19 +233,49 @@ func (w *Writer) Pending() int {
 	return w.next.size()
 }
 
-// write takes the next group and writes it, a batch a transaction. The caller has
-// the turn.
-func (w *Writer) write(ctx context.Context) error {
+// take takes what is noted. The caller has the turn.
+func (w *Writer) take() *group {
+	next := w.successor()
 	w.mu.Lock()
-	g, untold := w.next, w.untold
-	w.next, w.untold = newGroup(g.room), 0
+	defer w.mu.Unlock()
+	return w.handOver(next)
+}
+
+// takeProven leaves the guesses for the interval, so that they become no more rows
+// than without the many that are proven. Nobody waits for its group.
+func (w *Writer) takeProven() *group {
+	next := w.successor()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next.inherit(w.next)
+	return w.handOver(next)
+}
+
+// successor makes the group after the one that is next. It has memory for a few more
+// already: whoever records would wait while it grows.
+func (w *Writer) successor() *group {
+	w.mu.Lock()
+	room, n := w.next.room, len(w.next.proven)
 	w.mu.Unlock()
+	return newGroup(room, min(n+n/4, 2*flushAt))
+}
+
+// handOver returns the group that was next. The caller holds the lock.
+func (w *Writer) handOver(next *group) *group {
+	g := w.next
+	g.untold, w.untold = w.untold, 0
+	w.next = next
+	return g
+}
+
+// write writes a group, a batch a transaction. The caller has the turn.
+func (w *Writer) write(ctx context.Context, g *group) error {
 	defer close(g.done)
 
-	rows := g.rows()
+	rows, untold := g.rows(), g.untold
 	rows, g.err = w.attribute(ctx, rows)
 	for len(rows) > 0 && g.err == nil {
-		batch := rows[:min(len(rows), batchMax)]
+		batch := firstBatch(rows)
 		if g.err = w.writeBatch(ctx, batch, untold); g.err == nil {
 			rows, untold = rows[len(batch):], 0
 		}
@@ -313,11 +284,19 @@ func (w *Writer) write(ctx context.Context) error {
 	return g.err
 }
 
+// firstBatch leaves no small rest, which would cost a commit of its own.
+func firstBatch(rows []Exchange) []Exchange {
+	if len(rows) <= batchMax+batchMax/4 {
+		return rows
+	}
+	return rows[:batchMax]
+}
+
 // attribute finds the workspaces of keys that were only named.
 func (w *Writer) attribute(ctx context.Context, rows []Exchange) ([]Exchange, error) {
 	var named []string
-	for _, e := range rows {
-		if e.WorkspaceID == "" && e.KeyID != "" {
+	for i := range rows {
+		if e := &rows[i]; e.WorkspaceID == "" && e.KeyID != "" {
 			named = append(named, e.KeyID)
 		}
 	}
@@ -328,16 +307,17 @@ func (w *Writer) attribute(ctx context.Context, rows []Exchange) ([]Exchange, er
 	if err != nil {
 		return rows, err
 	}
-	for i, e := range rows {
+	for i := range rows {
+		e := &rows[i]
 		if e.WorkspaceID != "" || e.KeyID == "" {
 			continue
 		}
 		owner, exists := owners[e.KeyID]
 		if !exists {
-			rows[i] = e.ofNobody()
+			*e = e.ofNobody()
 			continue
 		}
-		rows[i].WorkspaceID, rows[i].OwnerID = owner.WorkspaceID, owner.OwnerID
+		e.WorkspaceID, e.OwnerID = owner.WorkspaceID, owner.OwnerID
 	}
 	return rows, nil
 }
@@ -352,42 +332,29 @@ func (w *Writer) ownersOf(ctx context.Context, named []string) (map[string]Owner
 	return w.owners(ctx, w.db.Reader(), slices.Compact(named))
 }
 
-// rows are in the order in which they were noted, the guesses at their first.
-func (g *group) rows() []Exchange {
-	rows := g.proven
-	for e := range maps.Values(g.guesses) {
-		rows = append(rows, *e)
-	}
-	slices.SortStableFunc(rows, func(a, b Exchange) int { return strings.Compare(a.ID, b.ID) })
-	return rows
-}
-
 func (w *Writer) writeBatch(ctx context.Context, batch []Exchange, untold uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	return w.db.InTx(ctx, func(ctx context.Context, tx sqlx.ExtContext) error {
-		return appendBatch(ctx, tx, workspace.At(time.Now()), batch, untold)
+		return w.appendBatch(ctx, tx, batch, untold)
 	})
 }
 
-// keep takes back what was not written, as far as there is room.
+// keep takes back what was not written, as far as there is room. Those who record
+// meanwhile wait only while what they have noted moves behind it.
 func (w *Writer) keep(rows []Exchange, untold uint64) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.untold += untold
-	if w.strict {
+	room := w.next.room
+	w.mu.Unlock()
+	if w.strict || len(rows) == 0 {
 		return // who recorded them was told
 	}
-	newer := w.next.rows()
-	w.next.reset()
-	for _, e := range append(rows, newer...) {
-		if !w.next.add(e) {
-			w.drop(uint64(e.Count))
-		}
-	}
-}
+	kept := newGroup(room, 0)
+	lost := kept.addAll(rows)
 
-// reset empties a group, for the same who wait.
-func (g *group) reset() {
-	g.proven, g.guesses, g.nobodys = nil, map[guess]*Exchange{}, 0
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drop(lost + kept.addAll(w.next.rows()))
+	w.next = kept
 }

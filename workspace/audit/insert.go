@@ -1,0 +1,111 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/tokenbooth/tokenbooth/deploy/schema"
+)
+
+// insertFunc writes the rows of a batch.
+type insertFunc func(ctx context.Context, tx sqlx.ExtContext, rows []exchangeRow, p *pace) error
+
+// insertFor is the cheapest way of each database: most of what recording costs the
+// server is here.
+func insertFor(d schema.Dialect) insertFunc {
+	if d == schema.PostgreSQL {
+		return insertArrays
+	}
+	return insertPrepared
+}
+
+// Rows of a statement: so many that its own cost is shared, so few that it is short.
+const (
+	rowsOfArrays = 200
+	rowsPrepared = 20
+)
+
+// insertArrays sends an array for each column. One text serves any number of rows,
+// so it stays prepared, and each value is encoded once and described never.
+func insertArrays(ctx context.Context, tx sqlx.ExtContext, rows []exchangeRow, p *pace) error {
+	for chunk := range slices.Chunk(rows, rowsOfArrays) {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO exchange_events (`+exchangeColumns+`)
+			SELECT * FROM unnest(`+arrayMarks+`)`, arrays(chunk)...); err != nil {
+			return err
+		}
+		p.rest()
+	}
+	return nil
+}
+
+const arrayMarks = `CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+	CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]),
+	CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[])`
+
+func arrays(rows []exchangeRow) []any {
+	args := make([]any, 0, numberColumns+textColumns)
+	numbers, texts := make([]int64, numberColumns*len(rows)), make([]string, textColumns*len(rows))
+	for i := range rows {
+		for column, n := range rows[i].numbers() {
+			numbers[column*len(rows)+i] = n
+		}
+		for column, text := range rows[i].texts() {
+			texts[column*len(rows)+i] = text
+		}
+	}
+	for column := range slices.Chunk(numbers, len(rows)) {
+		args = append(args, column)
+	}
+	for column := range slices.Chunk(texts, len(rows)) {
+		args = append(args, column)
+	}
+	return args
+}
+
+// insertPrepared parses the statement once for a batch. OR FAIL spares SQLite the
+// copy of every page that it would need for undoing one statement of several rows:
+// a failure undoes the whole transaction here.
+func insertPrepared(ctx context.Context, tx sqlx.ExtContext, rows []exchangeRow, p *pace) error {
+	var insert *sql.Stmt
+	var args []any
+	for chunk := range slices.Chunk(rows, rowsPrepared) {
+		if insert == nil || len(chunk) < rowsPrepared {
+			next, err := prepareInsert(ctx, tx, len(chunk))
+			if err != nil {
+				return err
+			}
+			defer next.Close()
+			insert = next
+		}
+		args = appendValues(args[:0], chunk)
+		if _, err := insert.ExecContext(ctx, args...); err != nil {
+			return err
+		}
+		p.rest()
+	}
+	return nil
+}
+
+func prepareInsert(ctx context.Context, tx sqlx.ExtContext, rows int) (*sql.Stmt, error) {
+	preparer, ok := tx.(sqlx.PreparerContext)
+	if !ok {
+		return nil, errors.New("the transaction cannot prepare statements")
+	}
+	return preparer.PrepareContext(ctx, `INSERT OR FAIL INTO exchange_events (`+exchangeColumns+`) VALUES `+tuples(rows, numberColumns+textColumns))
+}
+
+func appendValues(args []any, rows []exchangeRow) []any {
+	for i := range rows {
+		for _, n := range rows[i].numbers() {
+			args = append(args, n)
+		}
+		for _, text := range rows[i].texts() {
+			args = append(args, text)
+		}
+	}
+	return args
+}

@@ -1,0 +1,33 @@
+package audit
+
+import (
+	"runtime"
+	"time"
+)
+
+// stretch is how long a flush works, while none wait behind it, before it lets others
+// have the processor.
+const stretch = 500 * time.Microsecond
+
+// pace keeps a flush from holding up what is answered meanwhile. On a single
+// processor every exchange waits behind it, and the runtime would let it go on for
+// 10 ms. What the database does in one call, such as a commit, is not divided.
+//
+// Whoever always steps back never gets done when the processor is busy. So the more
+// wait to be written, the longer are the stretches.
+type pace struct {
+	begun   time.Time
+	waiting func() int // rows
+}
+
+func newPace(waiting func() int) *pace { return &pace{time.Now(), waiting} }
+
+// rest is called between two small pieces of work.
+func (p *pace) rest() {
+	worked := time.Since(p.begun)
+	if worked < stretch || worked < stretch*time.Duration(1+p.waiting()/batchMax) {
+		return
+	}
+	runtime.Gosched()
+	p.begun = time.Now()
+}
