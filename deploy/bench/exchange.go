@@ -16,17 +16,23 @@ import (
 
 // plan is how much is measured.
 type plan struct {
-	rounds   int           // each measures everything once, so that a busy machine slows everything
-	floor    time.Duration // for each floor, a round
-	exchange time.Duration // for each concurrency, a round
-	signs    int           // signatures a round
-	paced    time.Duration // at half of the saturation load; 0: not measured
-	flat     int64         // exchanges after which memory must be what it was; 0: not measured
+	rounds  int           // for the ratios
+	lengthy time.Duration // for each concurrency, for its times
+	paced   time.Duration // at half of the saturation load; 0: not measured
+	flat    int64         // exchanges after which memory must be what it was; 0: not measured
 }
 
 var (
-	whole = plan{rounds: 8, floor: time.Second, exchange: 2 * time.Second, signs: 10_000, paced: 10 * time.Second}
-	quick = plan{rounds: 3, floor: 500 * time.Millisecond, exchange: 1500 * time.Millisecond, signs: 5_000}
+	whole = plan{rounds: 60, lengthy: 4 * time.Second, paced: 10 * time.Second}
+	quick = plan{rounds: 16, lengthy: 700 * time.Millisecond}
+)
+
+// A round is short and there are many: what else a machine does comes and goes within
+// seconds, and what is compared has to meet the same of it.
+const (
+	floorRound    = 120 * time.Millisecond
+	exchangeRound = 400 * time.Millisecond
+	signsRound    = 1500
 )
 
 // concurrencies are how many requests run at once. The one in the middle is what
@@ -35,24 +41,25 @@ var concurrencies = []int{1, 16, 64}
 
 const usual = 16
 
-// round is everything once.
+// round is everything that is compared, once.
 type round struct {
 	nethttp, echo result
 	signature     time.Duration // processor time of one
-	exchange      map[int]result
+	exchange      result        // whose processor time is all that the service has used until the next round
 }
 
 // ratio is what an exchange costs, as a multiple of what it cannot cost less than.
 func (r round) ratio() float64 {
-	return float64(r.exchange[usual].cost()) / float64(r.echo.cost()+r.signature)
+	return float64(r.exchange.cost()) / float64(r.echo.cost()+r.signature)
 }
 
-func (r round) ofNetHTTP() float64 { return r.exchange[usual].perSecond() / r.nethttp.perSecond() }
+func (r round) ofNetHTTP() float64 { return r.exchange.perSecond() / r.nethttp.perSecond() }
 
 // measured is what is known of one service.
 type measured struct {
 	rounds     []round
-	allocs     float64 // objects allocated by an exchange
+	loads      map[int]result // by concurrency
+	allocs     float64        // objects allocated by an exchange
 	allocBytes float64
 	half       result // at half of the saturation load
 	halfRate   float64
@@ -104,38 +111,21 @@ func (b *bench) exchanges(name string, p plan, environment func(dir string) ([]s
 	return m, token, set, err
 }
 
-// against measures a running service in rounds with the floors.
+// against measures a running service.
 func (b *bench) against(name string, p plan, s *booth, answer floorAnswer) (m measured, err error) {
-	nethttp, atNetHTTP, err := b.startFloor("nethttp", answer)
-	if err != nil {
-		return m, err
-	}
-	defer func() { _ = nethttp.end() }()
-	echo, atEcho, err := b.startFloor("echo", answer)
-	if err != nil {
-		return m, err
-	}
-	defer func() { _ = echo.end() }()
 	if err := b.warmUp(name, s, &m); err != nil {
 		return m, err
 	}
-	for i := range p.rounds {
-		b.say("%s: round %d of %d", name, i+1, p.rounds)
-		r := round{exchange: map[int]result{}}
-		var errs [3]error
-		r.nethttp, errs[0] = atNetHTTP.press(nethttp, usual, p.floor)
-		r.echo, errs[1] = atEcho.press(echo, usual, p.floor)
-		r.signature, errs[2] = signatures(nethttp, atNetHTTP, p.signs)
-		if err := errors.Join(errs[:]...); err != nil {
+	if err := b.ratios(name, p, s, answer, &m); err != nil {
+		return m, err
+	}
+	m.loads = map[int]result{}
+	for _, c := range concurrencies {
+		b.say("%s: %d at once", name, c)
+		if m.loads[c], err = s.target().press(s.process, c, p.lengthy); err != nil {
 			return m, err
 		}
-		for _, c := range concurrencies {
-			if r.exchange[c], err = s.target().press(s.process, c, p.exchange); err != nil {
-				return m, err
-			}
-			m.total += int64(r.exchange[c].requests)
-		}
-		m.rounds = append(m.rounds, r)
+		m.total += int64(m.loads[c].requests)
 	}
 	if err := b.allocations(s, &m); err != nil {
 		return m, err
@@ -147,6 +137,73 @@ func (b *bench) against(name string, p plan, s *booth, answer floorAnswer) (m me
 		return m, err
 	}
 	return m, b.flatness(name, p, s, &m)
+}
+
+// ratios measures the service and the floors in turns.
+func (b *bench) ratios(name string, p plan, s *booth, answer floorAnswer, m *measured) error {
+	c, err := b.contest(s, answer)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	before := s.cpu()
+	for i := range p.rounds {
+		b.say("%s: round %d of %d", name, i+1, p.rounds)
+		r, err := c.round()
+		if err != nil {
+			return err
+		}
+		r.exchange.cpu, before = s.cpu()-before, s.cpu()
+		m.rounds = append(m.rounds, r)
+		m.total += int64(r.exchange.requests)
+	}
+	return nil
+}
+
+// contest is the service and the floors, with connections to each.
+type contest struct {
+	service       *booth
+	nethttp, echo *process
+	at            target // of the first
+	crowds        [3][]*connection
+}
+
+func (b *bench) contest(s *booth, answer floorAnswer) (c *contest, err error) {
+	c = &contest{service: s}
+	var atEcho target
+	if c.nethttp, c.at, err = b.startFloor("nethttp", answer); err != nil {
+		return nil, err
+	}
+	if c.echo, atEcho, err = b.startFloor("echo", answer); err != nil {
+		return nil, errors.Join(err, c.nethttp.end())
+	}
+	for i, t := range []target{c.at, atEcho, s.target()} {
+		var failed error
+		c.crowds[i], failed = t.dial(usual)
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		c.end()
+	}
+	return c, err
+}
+
+// end ends the floors. They are asked nothing more, so nothing is lost if it fails.
+func (c *contest) end() {
+	for _, crowd := range c.crowds {
+		hangUp(crowd)
+	}
+	_, _ = c.nethttp.end(), c.echo.end()
+}
+
+// round lets the service go first: what it puts off falls into the time of the floors.
+func (c *contest) round() (r round, err error) {
+	var errs [4]error
+	r.exchange, errs[0] = press(c.service.process, c.crowds[2], exchangeRound)
+	r.nethttp, errs[1] = press(c.nethttp, c.crowds[0], floorRound)
+	r.signature, errs[2] = signatures(c.nethttp, c.at, signsRound)
+	r.echo, errs[3] = press(c.echo, c.crowds[1], floorRound)
+	return r, errors.Join(errs[:]...)
 }
 
 // warmUp lets every cache fill before anything counts.
@@ -215,7 +272,7 @@ func (b *bench) halfLoad(name string, p plan, s *booth, m *measured) (err error)
 		return nil
 	}
 	b.say("%s: half of the saturation load", name)
-	m.halfRate = median(m.rounds, func(r round) float64 { return r.exchange[usual].perSecond() }) / 2
+	m.halfRate = median(m.rounds, func(r round) float64 { return r.exchange.perSecond() }) / 2
 	m.half, err = s.target().pace(s.process, m.halfRate, p.paced)
 	m.total += int64(m.half.requests)
 	return err

@@ -136,20 +136,30 @@ func wholeLength(answer []byte) (int, error) {
 
 // press keeps n requests running for a time.
 func (t target) press(p *process, n int, length time.Duration) (result, error) {
-	return t.pressUntil(p, n, func(began time.Time, _ int64) bool { return time.Since(began) >= length })
+	all, err := t.dial(n)
+	if err != nil {
+		return result{}, err
+	}
+	defer hangUp(all)
+	return press(p, all, length)
+}
+
+// press keeps a request running on each connection for a time.
+func press(p *process, all []*connection, length time.Duration) (result, error) {
+	return pressUntil(p, all, func(began time.Time, _ int64) bool { return time.Since(began) >= length })
 }
 
 // send has a number of requests answered, n at a time.
 func (t target) send(p *process, n int, requests int64) (result, error) {
-	return t.pressUntil(p, n, func(_ time.Time, sent int64) bool { return sent > requests })
-}
-
-func (t target) pressUntil(p *process, n int, enough func(began time.Time, sent int64) bool) (result, error) {
-	connections, err := t.dial(n)
+	all, err := t.dial(n)
 	if err != nil {
 		return result{}, err
 	}
-	defer hangUp(connections)
+	defer hangUp(all)
+	return pressUntil(p, all, func(_ time.Time, sent int64) bool { return sent > requests })
+}
+
+func pressUntil(p *process, connections []*connection, enough func(began time.Time, sent int64) bool) (result, error) {
 	var sent atomic.Int64
 	began, cpu := time.Now(), p.cpu()
 	times, err := each(connections, func(c *connection) (times []time.Duration, err error) {

@@ -11,7 +11,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -94,7 +93,7 @@ func (b *bench) everything(p plan) (report, error) {
 	}
 	r.together, _, _, errTogether = b.exchanges("PostgreSQL and Redis", p, func(string) ([]string, error) { return withServers() })
 	b.say("verification")
-	r.verified, errVerify = verifications(p.rounds, cmp.Or(p.signs/5, 1), token, set)
+	r.verified, errVerify = verifications(min(p.rounds, 20), 500, token, set)
 	b.say("")
 	return r, errors.Join(errTogether, errVerify)
 }

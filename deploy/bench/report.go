@@ -41,7 +41,8 @@ type exchangeFigures struct {
 	EchoCPU          float64 `json:"echo_cpu_us"`
 	SignatureCPU     float64 `json:"signature_cpu_us"`
 
-	Exchange map[string]loadFigures `json:"exchange"` // by concurrency: "1", "16", "64"
+	ExchangeCPU float64                `json:"exchange_cpu_us"` // of the rounds, at concurrency 16
+	Exchange    map[string]loadFigures `json:"exchange"`        // by concurrency, each by itself: "1", "16", "64"
 
 	Allocs     float64 `json:"allocs"` // objects that an exchange allocates
 	AllocBytes float64 `json:"alloc_bytes"`
@@ -96,18 +97,16 @@ func (m measured) figures() exchangeFigures {
 		EchoPerSecond:    of(func(r round) float64 { return r.echo.perSecond() }),
 		EchoCPU:          of(func(r round) float64 { return microseconds(r.echo.cost()) }),
 		SignatureCPU:     of(func(r round) float64 { return microseconds(r.signature) }),
+		ExchangeCPU:      of(func(r round) float64 { return microseconds(r.exchange.cost()) }),
 		Exchange:         map[string]loadFigures{},
 		Allocs:           m.allocs, AllocBytes: m.allocBytes,
 		PeakBytes: m.peak, EarlyBytes: m.early, LateBytes: m.late, Exchanges: m.total,
 	}
 	for _, c := range concurrencies {
-		percentile := func(part float64) float64 {
-			return of(func(r round) float64 { return microseconds(r.exchange[c].percentile(part)) })
-		}
+		l := m.loads[c]
 		f.Exchange[fmt.Sprint(c)] = loadFigures{
-			PerSecond: of(func(r round) float64 { return r.exchange[c].perSecond() }),
-			CPU:       of(func(r round) float64 { return microseconds(r.exchange[c].cost()) }),
-			P50:       percentile(0.5), P99: percentile(0.99), P999: percentile(0.999),
+			PerSecond: l.perSecond(), CPU: microseconds(l.cost()),
+			P50: microseconds(l.percentile(0.5)), P99: microseconds(l.percentile(0.99)), P999: microseconds(l.percentile(0.999)),
 		}
 	}
 	if m.half.requests > 0 {
@@ -157,6 +156,7 @@ func (f exchangeFigures) print(out io.Writer, name string, ratio, ofNetHTTP floa
 	fmt.Fprintf(t, "net/http floor\t%d\t%.0f\t%.1f µs\t\t\t\t\n", usual, f.NetHTTPPerSecond, f.NetHTTPCPU)
 	fmt.Fprintf(t, "echo floor\t%d\t%.0f\t%.1f µs\t\t\t\t\n", usual, f.EchoPerSecond, f.EchoCPU)
 	fmt.Fprintf(t, "one hedged ES256 signature\t\t\t%.1f µs\t\t\t\t\n", f.SignatureCPU)
+	fmt.Fprintf(t, "exchange, in turns with these\t%d\t\t%.1f µs\t\t\t\t\n", usual, f.ExchangeCPU)
 	for _, c := range concurrencies {
 		l := f.Exchange[fmt.Sprint(c)]
 		fmt.Fprintf(t, "exchange\t%d\t%.0f\t%.1f µs\t%s\t%s\t%s\t\n", c, l.PerSecond, l.CPU, ms(l.P50), ms(l.P99), ms(l.P999))
