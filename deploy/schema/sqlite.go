@@ -18,9 +18,8 @@ import (
 )
 
 // writerPragmas are for transactions of a thousand rows with indexes all over the file: in the usual
-// 2 MB of pages they are written and read again before they are committed, and after the usual 1,000
-// pages each commit copies the log into the file. The log takes some 16 MB on disk instead of 4.
-var writerPragmas = []string{"cache_size(-16384)", "wal_autocheckpoint(4000)"}
+// 2 MB of pages they are written and read again before they are committed.
+var writerPragmas = []string{"cache_size(-16384)"}
 
 func openSQLite(ctx context.Context, rest string) (*DB, error) {
 	path, synchronous, err := parseSQLite(rest)

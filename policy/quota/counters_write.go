@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -68,7 +67,7 @@ func (c *Counters) Flush(ctx context.Context) error {
 		} else {
 			c.settle(batch, totals)
 		}
-		runtime.Gosched() // on a single processor exchanges wait behind the statement, and not behind all
+		workspace.GiveWay() // on a single processor exchanges wait behind the statement, and not behind all
 	}
 	return err
 }

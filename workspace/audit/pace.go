@@ -1,8 +1,9 @@
 package audit
 
 import (
-	"runtime"
 	"time"
+
+	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
 // stretch is how long a flush works, while none wait behind it, before it lets others
@@ -28,6 +29,6 @@ func (p *pace) rest() {
 	if worked < stretch || worked < stretch*time.Duration(1+p.waiting()/batchMax) {
 		return
 	}
-	runtime.Gosched()
+	workspace.GiveWay()
 	p.begun = time.Now()
 }
