@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
 
@@ -56,7 +55,7 @@ func NewUsageWriter(writer sqlx.ExtContext, interval time.Duration, log *slog.Lo
 
 // Used notes a successful exchange.
 func (w *UsageWriter) Used(u Use) {
-	u.Agent = storableAgent(u.Agent)
+	u.Agent = workspace.Storable(u.Agent[:min(len(u.Agent), agentLength)])
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if note := w.used[u.SecretID]; note != nil {
@@ -70,18 +69,6 @@ func (w *UsageWriter) Used(u Use) {
 	note := new(Use) // not &u, which would be allocated for every exchange
 	*note = u
 	w.used[u.SecretID] = note
-}
-
-// storableAgent makes of a user agent what PostgreSQL takes: valid UTF-8 without
-// zeros. Most are ASCII, and are seen to be so at a glance.
-func storableAgent(agent string) string {
-	agent = agent[:min(len(agent), agentLength)]
-	for i := range len(agent) {
-		if c := agent[i]; c == 0 || c >= utf8.RuneSelf {
-			return strings.ToValidUTF8(strings.ReplaceAll(agent, "\x00", ""), "?")
-		}
-	}
-	return agent
 }
 
 // Failed notes that an exchange with a known key was refused. The empty ID is

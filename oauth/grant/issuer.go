@@ -65,7 +65,8 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 	if err == nil {
 		token, issued, err = i.issue(ctx, r, known.client())
 	}
-	if failed := i.record(ctx, known.tokenUse(r.Origin, issued, err)); failed != nil {
+	use := known.tokenUse(r.Origin, issued, err)
+	if failed := i.record(ctx, use); failed != nil {
 		if err == nil {
 			i.refund(ctx, known.record)
 		}
@@ -74,7 +75,7 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	i.used(token.Client, r.Origin)
+	i.used(use)
 	return token, nil
 }
 

@@ -20,7 +20,8 @@ func (a *Authenticator) Direct(ctx context.Context, c Credentials, from Origin) 
 	if err == nil {
 		known.spent, err = a.spend(ctx, known.record)
 	}
-	if failed := a.record(ctx, known.use(from, audit.KeyUse, audit.KeyRefuse, err)); failed != nil {
+	use := known.use(from, audit.KeyUse, audit.KeyRefuse, err)
+	if failed := a.record(ctx, use); failed != nil {
 		if err == nil {
 			a.refund(ctx, known.record)
 		}
@@ -29,9 +30,8 @@ func (a *Authenticator) Direct(ctx context.Context, c Credentials, from Origin) 
 	if err != nil {
 		return nil, err
 	}
-	client := known.client()
-	a.used(client, from)
-	return client, nil
+	a.used(use)
+	return known.client(), nil
 }
 
 // Standing looks up the key of a verified token, and checks the token against
@@ -52,9 +52,9 @@ func (a *Authenticator) Standing(ctx context.Context, claims *oauth.Claims) (*ke
 	return record, nil
 }
 
-// used notes when, from where and by what a key was used.
-func (a *Authenticator) used(c *Client, from Origin) {
-	a.Usage.Used(keys.Use{SecretID: c.SecretID, At: workspace.At(c.At), Address: from.Address.String(), Agent: from.Agent})
+// used notes when, from where and by what a key was used: as it is recorded.
+func (a *Authenticator) used(e audit.Exchange) {
+	a.Usage.Used(keys.Use{SecretID: e.SecretID, At: e.At, Address: e.Address, Agent: e.Agent})
 }
 
 // record writes down a use. It fails only when the record is strict, and then as

@@ -190,20 +190,9 @@ func clean(text string) string {
 	if len(text) > textLength {
 		text = text[:textLength]
 	}
-	text = storable(text)
+	text = workspace.Storable(text)
 	if len(text) > textLength { // cut within a character
 		text = strings.ToValidUTF8(text[:textLength], "")
-	}
-	return text
-}
-
-// storable makes a text one that both databases take: valid UTF-8 without zeros.
-// Most is ASCII, and is seen to be so at a glance.
-func storable(text string) string {
-	for i := range len(text) {
-		if c := text[i]; c == 0 || c >= utf8.RuneSelf {
-			return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "?")
-		}
 	}
 	return text
 }

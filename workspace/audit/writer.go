@@ -110,7 +110,7 @@ func tidy(e *Exchange) {
 	if e.Detail == "" {
 		e.Detail = "{}"
 	}
-	e.Detail = storable(e.Detail)
+	e.Detail = workspace.Storable(e.Detail)
 }
 
 // note remembers an exchange for the next flush, whose group it returns; nil: it
