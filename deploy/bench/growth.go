@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -51,16 +50,11 @@ func growthCommand(args []string) error {
 	if least := min(p.keys, p.workspaces, p.coldKeys, 10_000); p.inUse < 1 || p.inUse > least || p.rounds < 1 {
 		return errors.New("there must be at least one round, and one key in use, of those that exist: -used is at most -keys, -workspaces, -cold and 10000")
 	}
-	m, err := newMachine()
+	b, err := newBench(*program)
 	if err != nil {
 		return err
 	}
-	path, err := filepath.Abs(*program)
-	if err != nil {
-		return err
-	}
-	b := &bench{machine: m, program: path, say: sayTo(os.Stderr)}
-	g := &growth{plan: p, pinned: m.pinned}
+	g := &growth{plan: p, pinned: b.pinned}
 	if err := g.measure(context.Background(), b); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-// Bench measures what an exchange and a verification cost, as multiples of what they
+// Command bench measures what an exchange and a verification cost, as multiples of what they
 // cannot cost less than, all of it in one run:
 //
 //	make bench         # the tables of deploy/docs/performance.md
@@ -42,15 +42,11 @@ func run(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	m, err := newMachine()
+	b, err := newBench(*program)
 	if err != nil {
 		return err
 	}
-	path, err := filepath.Abs(*program)
-	if err != nil {
-		return err
-	}
-	b := &bench{machine: m, program: path, profiles: *profile, say: sayTo(os.Stderr)}
+	b.profiles = *profile
 	p := whole
 	if *short {
 		p = quick
@@ -69,6 +65,15 @@ func run(args []string) error {
 		return r.figures().guard()
 	}
 	return nil
+}
+
+func newBench(program string) (*bench, error) {
+	m, err := newMachine()
+	if err != nil {
+		return nil, err
+	}
+	path, err := filepath.Abs(program) // it runs in directories of its own
+	return &bench{machine: m, program: path, say: sayTo(os.Stderr)}, err
 }
 
 // report is all that was measured.
