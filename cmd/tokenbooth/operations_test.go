@@ -85,6 +85,31 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// Profiles are there for those who ask for them in the configuration, and for nobody
+// on the public listener.
+func TestProfiling(t *testing.T) {
+	t.Parallel()
+	status := func(address string) int {
+		response, err := client.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		return response.StatusCode
+	}
+	for value, want := range map[string]int{"false": http.StatusNotFound, "true": http.StatusOK} {
+		r := serveReady(t, onSQLite(t.TempDir(), "TOKENBOOTH_OPERATIONS_PROFILING="+value))
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1"} {
+			if got := status(r.ops + path); got != want {
+				t.Errorf("profiling %s: %s is answered %d, want %d", value, path, got, want)
+			}
+			if got := status(r.url + path); got != http.StatusNotFound {
+				t.Errorf("profiling %s: the public listener answers %d to %s", value, got, path)
+			}
+		}
+	}
+}
+
 func TestHealthcheck(t *testing.T) {
 	t.Parallel()
 	r := serveReady(t, onSQLite(t.TempDir(), "TOKENBOOTH_HTTP_SHUTDOWN_DELAY=1m"))

@@ -3,6 +3,7 @@ package schema_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +53,41 @@ func wantState(t *testing.T, db *schema.DB, version int64, empty bool) {
 	if got, err := db.Empty(t.Context()); err != nil || got != empty {
 		t.Errorf("Empty() = %t, %v; want %t", got, err, empty)
 	}
+}
+
+// The table of records is made anew with what is in it, its order and its indexes.
+func TestRecordsSurviveTheirMigration(t *testing.T) {
+	eachURL(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		check := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		all := func() (rows []string) {
+			t.Helper()
+			check(sqlx.SelectContext(t.Context(), db.Reader(), &rows, `SELECT CONCAT_WS('|', batch, position, id, at, workspace_id, key_id, owner_id,
+				secret_id, action, outcome, address, agent, request_id, detail, count) FROM exchange_events ORDER BY batch, position`))
+			return rows
+		}
+		check(db.MigrateTo(t.Context(), 6))
+		for i := range 3 {
+			_, err := db.Writer().ExecContext(t.Context(), `INSERT INTO exchange_events (batch, position, id, at, workspace_id, key_id, owner_id,
+				secret_id, action, outcome, address, agent, request_id, detail, count)
+				VALUES (?, ?, ?, 5, 'ws', 'key', 'owner', 'secret', 'token.issue', 'issued', '192.0.2.1', 'curl', 'req', '{}', 7)`, 1+i/2, i%2, fmt.Sprint("exc_", i))
+			check(err)
+		}
+		before := all()
+		check(db.Migrate(t.Context()))
+		if diff := cmp.Diff(before, all()); diff != "" || len(before) != 3 {
+			t.Errorf("%d records before (-before +after):\n%s", len(before), diff)
+		}
+		_, err := db.Writer().ExecContext(t.Context(), `INSERT INTO exchange_events SELECT * FROM exchange_events WHERE position = 1`)
+		if err == nil {
+			t.Error("two records have the same place in a batch")
+		}
+	})
 }
 
 func TestMigrateByManyAtOnce(t *testing.T) {

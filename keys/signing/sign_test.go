@@ -69,13 +69,19 @@ func decode(t *testing.T, part string) []byte {
 	return b
 }
 
-// Every algorithm and typ makes tokens that verify under the published key.
-func TestEachAlgorithmAndType(t *testing.T) {
+// ringOfAll has an active key of every algorithm.
+func ringOfAll(t *testing.T) *signing.Ring {
+	t.Helper()
 	db, s := schematest.SQLite(t), sealer(t, kek(1))
 	for _, algorithm := range policy.Algorithms() {
 		addOf(t, db, s, algorithm, signing.Active)
 	}
-	ring := loaded(t, db, s)
+	return loaded(t, db, s)
+}
+
+// Every algorithm and typ makes tokens that verify under the published key.
+func TestEachAlgorithmAndType(t *testing.T) {
+	ring := ringOfAll(t)
 	for _, algorithm := range policy.Algorithms() {
 		key, err := ring.Active(t.Context(), algorithm)
 		check(t, err)

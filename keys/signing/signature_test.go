@@ -15,7 +15,6 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/tokenbooth/tokenbooth/deploy/schema/schematest"
 	"github.com/tokenbooth/tokenbooth/keys/jwk"
 	"github.com/tokenbooth/tokenbooth/keys/signing"
 	"github.com/tokenbooth/tokenbooth/oauth"
@@ -117,11 +116,7 @@ func TestScalarsOfOtherForms(t *testing.T) {
 // The same payload makes the same token with every algorithm, and another payload
 // another signature.
 func TestSignaturesAreDeterministic(t *testing.T) {
-	db, s := schematest.SQLite(t), sealer(t, kek(1))
-	for _, algorithm := range policy.Algorithms() {
-		addOf(t, db, s, algorithm, signing.Active)
-	}
-	ring := loaded(t, db, s)
+	ring := ringOfAll(t)
 	for _, algorithm := range policy.Algorithms() {
 		key, err := ring.Active(t.Context(), algorithm)
 		check(t, err)

@@ -80,6 +80,14 @@ func TestAssets(t *testing.T) {
 	}
 }
 
+// A page is parsed when it is first asked for, so that each can be is known here.
+func TestEveryPageCanBeParsed(t *testing.T) {
+	t.Parallel()
+	if n, err := newSite(t).handler.ParsePages(); err != nil || n < 20 {
+		t.Errorf("%d pages, %v", n, err)
+	}
+}
+
 // A few exports run at once; another one is told to come again, as a page.
 func TestExportsTakeTurns(t *testing.T) {
 	t.Parallel()
