@@ -18,12 +18,12 @@ import (
 type plan struct {
 	rounds  int           // for the ratios
 	lengthy time.Duration // for each concurrency, for its times
-	paced   time.Duration // at half of the saturation load; 0: not measured
+	paced   int           // rounds at half of the saturation load; 0: not measured
 	flat    int64         // exchanges after which memory must be what it was; 0: not measured
 }
 
 var (
-	whole = plan{rounds: 60, lengthy: 4 * time.Second, paced: 10 * time.Second}
+	whole = plan{rounds: 60, lengthy: 4 * time.Second, paced: 7}
 	quick = plan{rounds: 16, lengthy: 700 * time.Millisecond}
 )
 
@@ -32,6 +32,7 @@ var (
 const (
 	floorRound    = 120 * time.Millisecond
 	exchangeRound = 400 * time.Millisecond
+	pacedRound    = 1500 * time.Millisecond
 	signsRound    = 1500
 )
 
@@ -61,8 +62,7 @@ type measured struct {
 	loads      map[int]result // by concurrency
 	allocs     float64        // objects allocated by an exchange
 	allocBytes float64
-	half       result // at half of the saturation load
-	halfRate   float64
+	halves     []half
 	early      int64 // memory after a warm-up, in bytes
 	late       int64 // and after plan.flat exchanges
 	peak       int64
@@ -267,15 +267,30 @@ func (b *bench) profile(name string, s *booth, m *measured) error {
 	return errors.Join(err, errProfile, errAllocs, os.WriteFile(file+".pprof", text, 0o600), os.WriteFile(file+".allocs.pprof", allocs, 0o600))
 }
 
-func (b *bench) halfLoad(name string, p plan, s *booth, m *measured) (err error) {
-	if p.paced == 0 {
-		return nil
+// half is a round at half of the load that the service just then was saturated with.
+type half struct {
+	rate float64 // a second
+	result
+}
+
+// tail is how much longer the slowest hundredth takes than the usual request.
+func (h half) tail() float64 { return float64(h.percentile(0.99)) / float64(h.percentile(0.5)) }
+
+func (b *bench) halfLoad(name string, p plan, s *booth, m *measured) error {
+	for i := range p.paced {
+		b.say("%s: half of the saturation load, %d of %d", name, i+1, p.paced)
+		full, err := s.target().press(s.process, usual, exchangeRound)
+		if err != nil {
+			return err
+		}
+		h := half{rate: full.perSecond() / 2}
+		if h.result, err = s.target().pace(s.process, h.rate, pacedRound); err != nil {
+			return err
+		}
+		m.halves = append(m.halves, h)
+		m.total += int64(full.requests + h.requests)
 	}
-	b.say("%s: half of the saturation load", name)
-	m.halfRate = median(m.rounds, func(r round) float64 { return r.exchange.perSecond() }) / 2
-	m.half, err = s.target().pace(s.process, m.halfRate, p.paced)
-	m.total += int64(m.half.requests)
-	return err
+	return nil
 }
 
 // flatness goes on until that many exchanges have been, and looks at the memory again.

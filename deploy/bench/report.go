@@ -109,10 +109,13 @@ func (m measured) figures() exchangeFigures {
 			P50: microseconds(l.percentile(0.5)), P99: microseconds(l.percentile(0.99)), P999: microseconds(l.percentile(0.999)),
 		}
 	}
-	if m.half.requests > 0 {
-		f.HalfPerSecond = m.halfRate
-		f.HalfP50, f.HalfP99, f.HalfP999 = microseconds(m.half.percentile(0.5)), microseconds(m.half.percentile(0.99)), microseconds(m.half.percentile(0.999))
-		f.HalfP99ByP50 = f.HalfP99 / f.HalfP50
+	if len(m.halves) > 0 {
+		at := func(part float64) float64 {
+			return median(m.halves, func(h half) float64 { return microseconds(h.percentile(part)) })
+		}
+		f.HalfPerSecond = median(m.halves, func(h half) float64 { return h.rate })
+		f.HalfP50, f.HalfP99, f.HalfP999 = at(0.5), at(0.99), at(0.999)
+		f.HalfP99ByP50 = median(m.halves, half.tail)
 	}
 	return f
 }

@@ -86,7 +86,7 @@ func (r *exchangeRow) faithful() bool {
 // appendBatch writes a batch and its event. What was dropped before it is told.
 func (w *Writer) appendBatch(ctx context.Context, tx sqlx.ExtContext, batch []Exchange, dropped uint64) error {
 	rows := make([]exchangeRow, len(batch))
-	p := newPace(w.Pending)
+	p := newPace(w.Pending, w.enough)
 	e := Event{Chain: Exchanges, At: workspace.At(time.Now()), Action: batchAction, ActorKind: serverKind}
 	err := appendWith(ctx, tx, e, func(seq int64) (map[string]any, error) {
 		root := arrange(rows, batch, seq, p)

@@ -93,10 +93,10 @@ func TestManyAreWrittenSooner(t *testing.T) {
 		ran := make(chan struct{})
 		go func() { w.Run(ctx); close(ran) }()
 		check(t, w.Record(ctx, nobody("10.0.0.1")))
-		for i := range 1000 {
+		for i := range w.Enough() {
 			check(t, w.Record(ctx, use(fmt.Sprint("tbk_", i), 0)))
 		}
-		for count(t, db, `SELECT COUNT(*) FROM exchange_events`) < 1000 {
+		for count(t, db, `SELECT COUNT(*) FROM exchange_events`) < int64(w.Enough()) {
 			runtime.Gosched()
 		}
 		wantCount(t, db, 0, `SELECT COUNT(*) FROM exchange_events WHERE workspace_id = ''`)
@@ -104,7 +104,7 @@ func TestManyAreWrittenSooner(t *testing.T) {
 		stop()
 		<-ran
 		wantCount(t, db, 2, `SELECT count FROM exchange_events WHERE workspace_id = ''`)
-		wantCount(t, db, 1001, `SELECT COUNT(*) FROM exchange_events`)
+		wantCount(t, db, int64(w.Enough()+1), `SELECT COUNT(*) FROM exchange_events`)
 		wantFindings(t, verify(t, db))
 	})
 }

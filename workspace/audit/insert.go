@@ -14,19 +14,24 @@ import (
 // insertFunc writes the rows of a batch.
 type insertFunc func(ctx context.Context, tx sqlx.ExtContext, rows []exchangeRow, p *pace) error
 
-// insertFor is the cheapest way of each database: most of what recording costs the
-// server is here.
-func insertFor(d schema.Dialect) insertFunc {
+// insertFor is the cheapest way of each database, and how many rows are enough for a
+// transaction. Most of what recording costs the server is here.
+func insertFor(d schema.Dialect) (insert insertFunc, enough int) {
 	if d == schema.PostgreSQL {
-		return insertArrays
+		return insertArrays, enoughForArrays
 	}
-	return insertPrepared
+	return insertPrepared, enoughPrepared
 }
 
-// Rows of a statement: so many that its own cost is shared, so few that it is short.
+// Rows of a transaction and of a statement: so many that its own cost is shared, so few
+// that it is short. SQLite commits on the processor that answers exchanges, which wait
+// for it: 1,000 rows take it 5 ms. When more come than it gets done, transactions grow,
+// up to batchMax.
 const (
-	rowsOfArrays = 200
-	rowsPrepared = 20
+	enoughForArrays = 1_000
+	enoughPrepared  = 250
+	rowsOfArrays    = 200
+	rowsPrepared    = 20
 )
 
 // insertArrays sends an array for each column. One text serves any number of rows,

@@ -8,7 +8,7 @@ import (
 
 // stretch is how long a flush works, while none wait behind it, before it lets others
 // have the processor.
-const stretch = 500 * time.Microsecond
+const stretch = 250 * time.Microsecond
 
 // pace keeps a flush from holding up what is answered meanwhile. On a single
 // processor every exchange waits behind it, and the runtime would let it go on for
@@ -19,14 +19,15 @@ const stretch = 500 * time.Microsecond
 type pace struct {
 	begun   time.Time
 	waiting func() int // rows
+	enough  int
 }
 
-func newPace(waiting func() int) *pace { return &pace{time.Now(), waiting} }
+func newPace(waiting func() int, enough int) *pace { return &pace{time.Now(), waiting, enough} }
 
 // rest is called between two small pieces of work.
 func (p *pace) rest() {
 	worked := time.Since(p.begun)
-	if worked < stretch || worked < stretch*time.Duration(1+p.waiting()/batchMax) {
+	if worked < stretch || worked < stretch*time.Duration(1+p.waiting()/p.enough) {
 		return
 	}
 	workspace.GiveWay()

@@ -24,7 +24,6 @@ var ErrNotRecorded = errors.New("the exchange could not be recorded")
 const (
 	pendingMax   = 100_000          // exchanges remembered between two flushes: some 40 MB, and as much again while they are written
 	batchMax     = 1_000            // rows of one transaction, or a quarter more when they are the last
-	flushAt      = batchMax         // proven ones that do not wait for the interval
 	nobodysMax   = 100              // rows a flush for keys that do not exist
 	guessesMax   = 1_000            // rows a flush for wrong secrets of keys that do
 	batchTimeout = 10 * time.Second // of one transaction
@@ -56,18 +55,20 @@ type Owner struct {
 type Writer struct {
 	db       *schema.DB
 	insert   insertFunc
+	enough   int // proven ones that do not wait for the interval
 	interval time.Duration
 	strict   bool
 	log      *slog.Logger
 	owners   func(ctx context.Context, q sqlx.ExtContext, keyIDs []string) (map[string]Owner, error)
 
-	full     chan struct{} // flushAt wait
+	full     chan struct{} // enough wait
 	flushing chan struct{} // one flush at a time
 	mu       sync.Mutex
 	next     *group
 	untold   uint64 // dropped, and no batch says so yet
 
-	dropped atomic.Uint64
+	dropped  atomic.Uint64
+	failures atomic.Uint64
 }
 
 // NewWriter makes a writer. Run must be running for anything to be written, but
@@ -79,8 +80,9 @@ func NewWriter(db *schema.DB, o WriterOptions) *Writer {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	insert, enough := insertFor(db.Dialect())
 	return &Writer{
-		db: db, insert: insertFor(db.Dialect()), interval: o.Interval, strict: o.Strict, log: o.Log, owners: o.Owners,
+		db: db, insert: insert, enough: enough, interval: o.Interval, strict: o.Strict, log: o.Log, owners: o.Owners,
 		full: make(chan struct{}, 1), flushing: make(chan struct{}, 1), next: newGroup(pendingMax, 0),
 	}
 }
@@ -123,7 +125,7 @@ func (w *Writer) note(e *Exchange) *group {
 		return nil
 	}
 	// Told once only: a database that is away is asked again each interval, not each time.
-	if len(w.next.proven) == flushAt && !e.Fold && !w.strict {
+	if len(w.next.proven) == w.enough && !e.Fold && !w.strict {
 		select {
 		case w.full <- struct{}{}:
 		default:
@@ -226,6 +228,10 @@ func (w *Writer) Prune(ctx context.Context, before workspace.Time) error {
 // Dropped counts the exchanges that were lost.
 func (w *Writer) Dropped() uint64 { return w.dropped.Load() }
 
+// Failures counts the attempts to write that failed. Each is tried again, unless the
+// writer is strict.
+func (w *Writer) Failures() uint64 { return w.failures.Load() }
+
 // Pending is how many rows wait to be written.
 func (w *Writer) Pending() int {
 	w.mu.Lock()
@@ -257,7 +263,7 @@ func (w *Writer) successor() *group {
 	w.mu.Lock()
 	room, n := w.next.room, len(w.next.proven)
 	w.mu.Unlock()
-	return newGroup(room, min(n+n/4, 2*flushAt))
+	return newGroup(room, min(n+n/4, 2*w.enough))
 }
 
 // handOver returns the group that was next. The caller holds the lock.
@@ -279,6 +285,9 @@ func (w *Writer) write(ctx context.Context, g *group) error {
 		if g.err = w.writeBatch(ctx, batch, untold); g.err == nil {
 			rows, untold = rows[len(batch):], 0
 		}
+	}
+	if g.err != nil {
+		w.failures.Add(1)
 	}
 	w.keep(rows, untold)
 	return g.err
