@@ -210,4 +210,9 @@ var help = []Help{
 		"The workspace has as many live API keys or service accounts as its quota allows.",
 		"Revoke keys or delete service accounts that are not used any more: lists show when each was last used. If all are needed, ask an organization admin to raise the quota.",
 	},
+	{
+		TopicGatewayNotUnderstood, "Gateway not understood", 403,
+		"A gateway has asked whether a request may pass, and its question cannot be relied on: it does not come from a trusted network, does not say what it should about the request, or demands what cannot be read. No credentials were checked.",
+		"This is for the operator of the gateway: do what the description says, and compare its configuration with the shipped one. Calls from elsewhere belong to the service itself, through the gateway.",
+	},
 }

@@ -12,7 +12,8 @@ import (
 // meaning.
 type Topic string
 
-// The topics of the token endpoint, of revocation, of introspection and of whoami.
+// The topics of the token endpoint, of revocation, of introspection, of whoami and of
+// what gateways ask.
 const (
 	TopicRequestMalformed         Topic = "request_malformed"
 	TopicGrantTypeUnsupported     Topic = "grant_type_unsupported"
@@ -40,6 +41,7 @@ const (
 	TopicQuotaExceeded            Topic = "quota_exceeded"
 	TopicTemporarilyUnavailable   Topic = "temporarily_unavailable"
 	TopicServerError              Topic = "server_error"
+	TopicGatewayNotUnderstood     Topic = "gateway_not_understood"
 )
 
 // The topics of the management API. It shares those above.

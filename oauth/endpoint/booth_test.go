@@ -50,6 +50,7 @@ type options struct {
 	lease    signing.Lease                 // of the ring; nil: it is held for ever
 	forms    map[string]policy.FormOptions // further audiences and their forms
 	trusted  []jwk.Key                     // whoami trusts these keys besides the ring's
+	gateways []string                      // networks of gateways, which may ask; none: there is no gateway
 }
 
 // booth is the whole token service over a real database, but for the socket. All
@@ -185,6 +186,9 @@ func (b *booth) start(o options, timing change.Timing) {
 		},
 	}
 	b.IPExtractor = echo.ExtractIPDirect()
+	if len(o.gateways) > 0 {
+		handler.Gateway = b.gateway(o, bearer.KeySetFunc(trusts), denied)
+	}
 	b.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			c.Response().Header().Set("Request-Id", "req_test")

@@ -37,8 +37,8 @@ const (
 	serverPath = "/.well-known/oauth-authorization-server" // before the issuer's path: RFC 8414 §3.1
 )
 
-// Handler answers the OAuth endpoints. All fields are required, but Closing and
-// MaxWaiting.
+// Handler answers the OAuth endpoints. All fields are required, but Gateway, Closing
+// and MaxWaiting.
 type Handler struct {
 	Issuer    string // an URL without a trailing slash; it may have a path
 	Grant     *grant.Issuer
@@ -52,6 +52,7 @@ type Handler struct {
 	Revocations bearer.Revocations
 	Feed        *revocation.Publisher
 	FeedRing    *signing.Ring // of the keys that sign the feed
+	Gateway     *Gateway      // nil: no gateway may ask anything
 	JSON        bool          // accept JSON bodies at the token endpoint
 	Log         *slog.Logger
 
@@ -87,6 +88,7 @@ func (h *Handler) Mount(e *echo.Echo) error {
 	all(e, base+openIDPath, h.only(h.metadata, http.MethodGet, http.MethodHead))
 	all(e, serverPath+base, h.only(h.metadata, http.MethodGet, http.MethodHead))
 	all(e, base+WhoamiPath, h.only(h.whoami, http.MethodGet, http.MethodHead))
+	h.mountGateway(e, base)
 	h.mountDocs(e, base)
 	return nil
 }

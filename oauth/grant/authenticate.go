@@ -57,7 +57,21 @@ type Authenticator struct {
 	Stand func(context.Context) context.Context
 
 	Now func() time.Time // zero: time.Now
+
+	// Trace is told when each step of an exchange begins, and by what it returns when
+	// that ends, and how; nil: nobody watches, which costs nothing.
+	Trace func(ctx context.Context, step string) (context.Context, func(error))
 }
+
+// step begins a step of an exchange; call end when it is done.
+func (a *Authenticator) step(ctx context.Context, name string) (_ context.Context, end func(error)) {
+	if a.Trace == nil {
+		return ctx, unwatched
+	}
+	return a.Trace(ctx, name)
+}
+
+func unwatched(error) {}
 
 func (a *Authenticator) now() time.Time {
 	if a.Now == nil {
@@ -98,7 +112,9 @@ func (k attempt) client() *Client {
 }
 
 // authenticate is Authenticate that also tells of whom it has refused.
-func (a *Authenticator) authenticate(ctx context.Context, c Credentials, from Origin) (attempt, error) {
+func (a *Authenticator) authenticate(ctx context.Context, c Credentials, from Origin) (_ attempt, err error) {
+	ctx, end := a.step(ctx, "authenticate")
+	defer func() { end(err) }()
 	record, stored, err := a.recognise(ctx, c)
 	now := a.now() // after the look-up, which may take seconds: the key may end meanwhile
 	known := attempt{record: record, secret: stored, at: now}

@@ -65,6 +65,8 @@ func (a *Authenticator) boundsOf(ctx context.Context, r *keys.Record) (policy.Bo
 // may have at all. The key's own are looked at first, so that a key which is used up
 // takes nothing out of the quota, and spent last: who is over the quota loses none.
 func (a *Authenticator) spend(ctx context.Context, r *keys.Record) (spent quota.Decision, err error) {
+	ctx, end := a.step(ctx, "spend")
+	defer func() { end(err) }()
 	if r.MaxUses > 0 {
 		if err := a.ofUses(ctx, r, keys.HasUse); err != nil {
 			return spent, err

@@ -71,8 +71,18 @@ func (e *QuotaError) Error() string {
 	return fmt.Sprintf("quota exceeded (%s), retry after %s", strings.Join(e.Violated, ", "), e.Wait)
 }
 
-// Outcome classifies the result of an exchange for metrics and logs: one of a
-// small fixed set of words.
+// Outcomes are all that Outcome can say.
+func Outcomes() []string {
+	return []string{
+		"issued", "malformed_request", "client_gone",
+		string(Expired), string(Revoked), string(Replaced), string(Disabled), string(Removed), string(Suspended), string(Deleted),
+		string(Address), string(Policy), string(Idle), string(UsedUp),
+		"too_many_failures", "quota_exceeded", "wrong_credentials", "malformed_secret", "scope", "audience", "unavailable", "error",
+	}
+}
+
+// Outcome classifies the result of an exchange for metrics and logs: one of
+// Outcomes.
 func Outcome(err error) string {
 	if err == nil {
 		return "issued"

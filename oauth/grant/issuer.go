@@ -81,7 +81,9 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 
 // issue decides, spends and signs for a client that has proven itself.
 func (i *Issuer) issue(ctx context.Context, r Request, client *Client) (*Token, *exchange, error) {
+	_, end := i.step(ctx, "decide")
 	granted, err := i.policy.Decide(&client.Bounds, client.Record, r.Request, client.At)
+	end(err)
 	if err != nil {
 		i.Usage.Failed(client.ID, workspace.At(client.At))
 		return nil, nil, err
@@ -91,7 +93,9 @@ func (i *Issuer) issue(ctx context.Context, r Request, client *Client) (*Token, 
 		return nil, nil, err
 	}
 	e := &exchange{client: client, secret: r.Secret, grant: granted, jti: workspace.Unique()}
-	signed, err := i.run(ctx, e)
+	signing, end := i.step(ctx, "sign")
+	signed, err := i.run(signing, e)
+	end(err)
 	if err != nil {
 		i.refund(ctx, client.Record)
 		return nil, nil, err

@@ -63,7 +63,10 @@ func (a *Authenticator) record(ctx context.Context, e audit.Exchange) error {
 	if a.Exchanges == nil {
 		return nil
 	}
-	if err := a.Exchanges.Record(ctx, e); err != nil {
+	ctx, end := a.step(ctx, "record")
+	err := a.Exchanges.Record(ctx, e)
+	end(err)
+	if err != nil {
 		return fmt.Errorf("%w: %w", keys.ErrUnavailable, err)
 	}
 	return nil
