@@ -59,7 +59,9 @@ func (w *UsageWriter) Used(u Use) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if note := w.used[u.SecretID]; note != nil {
-		*note = u // in place: one look-up for a key that is used all the time
+		if u.At.After(note.At.Time) { // exchanges overtake each other
+			*note = u // in place: one look-up for a key that is used all the time
+		}
 		return
 	}
 	if len(w.used) >= usagePending {

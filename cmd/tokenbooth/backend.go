@@ -31,8 +31,8 @@ type backend struct {
 	demo    *console.Demo    // of dev alone; nil: there is none
 }
 
-// openBackend opens the configured database, brings it to the present schema and
-// checks that the secrets belong to it.
+// openBackend opens the configured database, brings it to the present schema, unless
+// that is somebody else's task, and checks that the secrets belong to it.
 func openBackend(ctx context.Context, config *Config, log *slog.Logger) (_ *backend, err error) {
 	db, err := openDatabase(ctx, config.Database.URL)
 	if err != nil {
@@ -47,7 +47,11 @@ func openBackend(ctx context.Context, config *Config, log *slog.Logger) (_ *back
 	if err != nil {
 		return nil, err
 	}
-	if err := db.Migrate(ctx); err != nil {
+	adopt := db.Check
+	if config.Database.Migrate {
+		adopt = db.Migrate
+	}
+	if err := adopt(ctx); err != nil {
 		return nil, err
 	}
 	b, err := newBackend(config, db, secrets)

@@ -37,6 +37,9 @@ type Config struct {
 	Database struct {
 		// URL is sqlite:<path> or a postgres:// URL. Never empty after Load. Secret.
 		URL string
+		// Migrate is whether whoever opens the database brings its schema up to date. If not,
+		// an older schema is refused, and `tokenbooth migrate` is for someone who may change tables.
+		Migrate bool
 	}
 	Redis struct {
 		// URL is empty when one process keeps everything in memory. Secret.
@@ -51,7 +54,8 @@ type Config struct {
 		Pepper string
 		// IDKey is the base64 installation key behind the MAC in every key ID.
 		IDKey string
-		// KeyEncryptionKey is "name:base64" or base64; it seals signing keys at rest.
+		// KeyEncryptionKey is "name:base64" or base64, comma separated; the first seals
+		// signing keys at rest, all open them.
 		KeyEncryptionKey string
 	}
 
@@ -147,13 +151,25 @@ type Config struct {
 			Workspaces []MappedWorkspace
 		}
 	}
+	Gateway struct {
+		// Audience is that of the services behind the gateways; empty means that no gateway may ask anything.
+		Audience string
+	}
 	HTTP struct {
-		// TrustedProxies are the networks whose X-Forwarded-For is believed.
+		// TrustedProxies are the networks whose X-Forwarded-For is believed, and whose gateways may ask.
 		TrustedProxies []netip.Prefix
 		// ShutdownDelay is how long to keep serving after /readyz turned 503.
 		ShutdownDelay time.Duration
 		// DrainTimeout is how long running requests may take after that.
 		DrainTimeout time.Duration
+	}
+	Tracing struct {
+		// Endpoint is the URL of the OpenTelemetry collector; empty means that nothing is traced.
+		Endpoint string
+		// Headers are NAME=VALUE pairs that it wants to see, comma separated. Secret.
+		Headers string
+		// SampleRatio is the part of all requests that is traced, from 0 to 1.
+		SampleRatio float64
 	}
 	Log struct {
 		Level  string // debug, info, warn or error
@@ -211,6 +227,8 @@ func settings(c *Config) []*setting {
 		{key: "data", field: &c.Data, initial: "./tokenbooth-data", accepts: "the path of a directory", check: on(&c.Data, checkPresent)},
 		{key: "database.url", field: &c.Database.URL, derived: "sqlite:DATA/tokenbooth.db", secret: true, check: on(&c.Database.URL, checkDatabase),
 			accepts: "sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE"},
+		{key: "database.migrate", field: &c.Database.Migrate, initial: "true",
+			accepts: "true, so that a server brings the schema up to date when it starts, or false, to leave that to `tokenbooth migrate`"},
 		{key: "redis.url", field: &c.Redis.URL, secret: true, check: on(&c.Redis.URL, checkRedis),
 			accepts: acceptsRedis},
 		{key: "redis.ca_file", field: &c.Redis.CAFile, check: func() error { return checkRedisCA(c) },
@@ -220,7 +238,7 @@ func settings(c *Config) []*setting {
 		{key: "secrets.id_key", field: &c.Secrets.IDKey, secret: true, check: on(&c.Secrets.IDKey, checkIDKey),
 			accepts: "the base64 of 32 bytes, from `openssl rand -base64 32`"},
 		{key: "secrets.key_encryption_key", field: &c.Secrets.KeyEncryptionKey, secret: true, check: on(&c.Secrets.KeyEncryptionKey, checkKeyEncryptionKey),
-			accepts: "the base64 of 32 bytes, from `openssl rand -base64 32`, or NAME:BASE64"},
+			accepts: "the base64 of 32 bytes, from `openssl rand -base64 32`, or NAME:BASE64, several separated by commas with the one that seals first"},
 		{key: "keys.prefix", field: &c.Keys.Prefix, initial: "tb", accepts: acceptsPrefix, check: on(&c.Keys.Prefix, keys.CheckPrefix)},
 		{key: "keys.accepted_prefixes", field: &c.Keys.AcceptedPrefixes, accepts: "a list of earlier prefixes, each " + acceptsPrefix,
 			check: on(&c.Keys.AcceptedPrefixes, each(keys.CheckPrefix))},
@@ -273,10 +291,18 @@ func settings(c *Config) []*setting {
 			accepts: "a list of groups whose people are organization admins, and nobody else who signs in with the provider, or nothing to leave that to people here"},
 		{key: "sign_in.oidc.workspaces", field: &c.SignIn.OIDC.Workspaces, check: func() error { return checkMapping(c) },
 			accepts: "a list such as [{value: payments-team, workspace: payments, role: manager}]; whoever signs in with the provider has the highest role that their groups give in each workspace that is named, or none"},
+		{key: "gateway.audience", field: &c.Gateway.Audience, check: func() error { return checkGateway(c) },
+			accepts: "the audience of one of audiences.servers, that of the services behind gateways which ask at /api/authz/…, or nothing, so that none may ask; needs http.trusted_proxies"},
 		{key: "http.trusted_proxies", field: &c.HTTP.TrustedProxies, accepts: "a list of networks, such as 10.0.0.0/8 or 192.0.2.7/32",
 			check: on(&c.HTTP.TrustedProxies, each(checkProxy))},
 		duration("http.shutdown_delay", &c.HTTP.ShutdownDelay, 5*time.Second, 0, 5*time.Minute),
 		duration("http.drain_timeout", &c.HTTP.DrainTimeout, 20*time.Second, time.Second, 10*time.Minute),
+		{key: "tracing.endpoint", field: &c.Tracing.Endpoint, check: func() error { return checkTracing(c) },
+			accepts: "the http or https URL of an OpenTelemetry collector that takes OTLP over HTTP, such as http://127.0.0.1:4318 (without a path, /v1/traces is meant), or nothing to trace nothing"},
+		{key: "tracing.headers", field: &c.Tracing.Headers, secret: true, check: func() error { return checkTracingHeaders(c) },
+			accepts: "NAME=VALUE pairs separated by commas, which the collector wants to see, such as Authorization=Bearer TOKEN; not without tracing.endpoint"},
+		{key: "tracing.sample_ratio", field: &c.Tracing.SampleRatio, initial: "0.1", check: within(&c.Tracing.SampleRatio, 0, 1),
+			accepts: "the part of all requests that is traced, a number from 0 to 1"},
 		choice("log.level", &c.Log.Level, "info", "debug", "info", "warn", "error"),
 		choice("log.format", &c.Log.Format, "json", "json", "text"),
 	}

@@ -266,6 +266,24 @@ func checkDefaultAudience(c *Config) error {
 	return err
 }
 
+// checkGateway keeps tokens for the issuer, which carry management rights, out of the
+// hands of services behind gateways.
+func checkGateway(c *Config) error {
+	audience := c.Gateway.Audience
+	registered := slices.ContainsFunc(c.Audiences.Servers, func(s ResourceServer) bool { return s.Audience == audience })
+	switch {
+	case audience == "":
+		return nil
+	case audience == c.Issuer:
+		return fmt.Errorf("%q is the issuer, and the services behind a gateway could use its tokens for the management API", audience)
+	case !registered:
+		return fmt.Errorf("%q is not in audiences.servers", audience)
+	case len(c.HTTP.TrustedProxies) == 0:
+		return errors.New("is set, but http.trusted_proxies is not, so no gateway could ask: list the networks of the gateways there")
+	}
+	return nil
+}
+
 func checkResources(c *Config) error {
 	_, err := policy.NewCatalogue(c.Catalogue.Resources, nil)
 	return err

@@ -50,6 +50,7 @@ func TestDefaultsAreValid(t *testing.T) {
 	want.Operations.Listen = "127.0.0.1:9090"
 	want.Data = "./tokenbooth-data"
 	want.Database.URL = "sqlite:tokenbooth-data/tokenbooth.db"
+	want.Database.Migrate = true
 	want.Keys.Prefix = "tb"
 	want.Keys.CacheSize = 100_000
 	want.Tokens.TTL = 10 * time.Minute
@@ -58,6 +59,7 @@ func TestDefaultsAreValid(t *testing.T) {
 	want.Exchange.Vouched = 15 * time.Minute
 	want.Exchange.Failures.Burst, want.Exchange.Failures.KeyBurst, want.Exchange.Failures.KeyPerMinute = 120, 30, 10
 	want.Exchange.Failures.PerMinute = 20
+	want.Tracing.SampleRatio = 0.1
 	want.Audit.ExchangeRetention = 2160 * time.Hour
 	want.Console.SessionLifetime, want.Console.SessionIdle = 12*time.Hour, 2*time.Hour
 	want.SignIn.OIDC.Name, want.SignIn.OIDC.Scopes = "single sign-on", []string{"openid", "profile", "email"}
@@ -235,6 +237,9 @@ func TestRefusals(t *testing.T) {
 		{"everybody a proxy", "http: {trusted_proxies: [0.0.0.0/0]}", "lets every client choose"},
 		{"address as a network", "http: {trusted_proxies: [10.0.0.1]}", "not a network"},
 		{"network with host bits", "http: {trusted_proxies: [10.0.0.1/8]}", "the network is 10.0.0.0/8"},
+		{"gateways of nobody", "gateway: {audience: a}\nhttp: {trusted_proxies: [10.0.0.0/8]}", `gateway.audience (…/tb.yaml:1): "a" is not in audiences.servers`},
+		{"gateways of the issuer", "gateway: {audience: 'http://localhost:8080'}", "is the issuer, and the services behind a gateway"},
+		{"gateways that are nowhere", "gateway: {audience: a}\naudiences: {servers: [{audience: a}]}", "http.trusted_proxies is not, so no gateway could ask"},
 		{"webhook without secret", "webhook: {url: https://a.example/x}", "webhook.secret (default): is required, because webhook.url is set"},
 		{"webhook in plain http", "webhook: {url: http://a.example}", "webhook.url (…/tb.yaml:1): would carry events unencrypted"},
 		{"webhook of another kind", "webhook: {url: ftp://a.example}", "not an https URL"},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -46,6 +47,8 @@ func parse(field any, text string) error {
 		return store(field, text, parseBool, "neither true nor false")
 	case *int:
 		return store(field, text, strconv.Atoi, "not a whole number")
+	case *float64:
+		return store(field, text, parseNumber, "not a number")
 	case *time.Duration:
 		return store(field, text, time.ParseDuration, "not a duration")
 	case *[]string, *[]netip.Prefix:
@@ -74,6 +77,14 @@ func parseBool(text string) (bool, error) {
 		return false, strconv.ErrSyntax
 	}
 	return text == "true", nil
+}
+
+func parseNumber(text string) (float64, error) {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
+		return 0, strconv.ErrSyntax
+	}
+	return n, nil
 }
 
 func splitList(text string) []string {

@@ -156,12 +156,19 @@ type verdict struct {
 // script runs a consumer in another language until the test ends.
 func script(t *testing.T, s resourceServer, command ...string) (ask func(string) verdict, first func() verdict) {
 	t.Helper()
+	command[1] = filepath.Join("testdata", "consumers", command[1])
+	return converse(t, []string{"ISSUER=" + s.issuer, "AUDIENCE=" + s.audience, "ALGORITHM=" + s.algorithm}, command...)
+}
+
+// converse runs a command that reads tokens and writes verdicts until the test ends.
+func converse(t *testing.T, env []string, command ...string) (ask func(string) verdict, first func() verdict) {
+	t.Helper()
 	path, err := exec.LookPath(command[0])
 	if err != nil {
 		t.Fatalf("%v: `make deps` installs it", err)
 	}
-	child := exec.Command(path, append([]string{filepath.Join("testdata", "consumers", command[1])}, command[2:]...)...)
-	child.Env = append(os.Environ(), "ISSUER="+s.issuer, "AUDIENCE="+s.audience, "ALGORITHM="+s.algorithm)
+	child := exec.Command(path, command[1:]...)
+	child.Env = append(os.Environ(), env...)
 	var problems output
 	child.Stderr = &problems
 	in, errIn := child.StdinPipe()

@@ -43,26 +43,36 @@ func TestOperations(t *testing.T) {
 			t.Errorf("%s holds the secret %s", path, found)
 		}
 	}
-	metrics := page(t, r.ops+"/metrics")
+	var metrics string
+	eventually(t, "the count of keys that expire", func() bool {
+		metrics = page(t, r.ops+"/metrics")
+		return strings.Contains(metrics, "tokenbooth_keys_expiring{")
+	})
 	var names []string
 	for _, line := range regexp.MustCompile(`(?m)^# TYPE (tokenbooth_\w+)`).FindAllStringSubmatch(metrics, -1) {
 		names = append(names, line[1])
 	}
 	slices.Sort(names)
 	want := []string{
-		"tokenbooth_audit_dropped_total", "tokenbooth_audit_pending",
-		"tokenbooth_change_seq", "tokenbooth_exchanges_total", "tokenbooth_http_request_seconds", "tokenbooth_key_loads_total",
-		"tokenbooth_keys_cached", "tokenbooth_lease_held", "tokenbooth_lease_unacknowledged_seconds",
-		"tokenbooth_policy_faults", "tokenbooth_quota_admitted_total", "tokenbooth_quota_counts_dropped_total", "tokenbooth_quota_degraded",
-		"tokenbooth_quota_degraded_total", "tokenbooth_quota_errors_total", "tokenbooth_quota_refused_total",
-		"tokenbooth_quota_round_trips_total", "tokenbooth_quota_soft_exceeded_total",
+		"tokenbooth_audit_dropped_total", "tokenbooth_audit_pending", "tokenbooth_audit_write_failures_total",
+		"tokenbooth_build_info", "tokenbooth_change_seq", "tokenbooth_clock_timestamp_seconds", "tokenbooth_exchange_seconds",
+		"tokenbooth_exchanges_total", "tokenbooth_http_request_seconds", "tokenbooth_jwks_info", "tokenbooth_key_loads_total",
+		"tokenbooth_keys_cached", "tokenbooth_keys_expiring", "tokenbooth_lease_held", "tokenbooth_lease_unacknowledged_seconds",
+		"tokenbooth_policy_faults", "tokenbooth_quota_admitted_total", "tokenbooth_quota_counts_dropped_total",
+		"tokenbooth_quota_degraded", "tokenbooth_quota_degraded_total", "tokenbooth_quota_errors_total",
+		"tokenbooth_quota_refused_total", "tokenbooth_quota_round_trips_total", "tokenbooth_quota_soft_exceeded_total",
 		"tokenbooth_redis_away", "tokenbooth_redis_evicts", "tokenbooth_redis_outages_total", "tokenbooth_replicas",
-		"tokenbooth_revocation_diverged_total", "tokenbooth_revocation_entries", "tokenbooth_revocation_epoch", "tokenbooth_revocation_epochs_total",
+		"tokenbooth_revocation_diverged_total", "tokenbooth_revocation_entries", "tokenbooth_revocation_epoch",
+		"tokenbooth_revocation_epochs_total", "tokenbooth_revocation_feed_issued_timestamp_seconds",
 		"tokenbooth_revocation_journal_failures_total", "tokenbooth_revocation_journal_lag", "tokenbooth_revocation_lag",
-		"tokenbooth_revocation_rebuild_seconds", "tokenbooth_revocation_rebuilds_total", "tokenbooth_revocation_sequence", "tokenbooth_revocation_unknown",
-		"tokenbooth_signing_key_fault",
-		"tokenbooth_signing_rotation_failures_total", "tokenbooth_sql_statements_total", "tokenbooth_usage_dropped_total",
-		"tokenbooth_webhook_dropped_total", "tokenbooth_webhook_failures_total", "tokenbooth_webhook_given_up_total", "tokenbooth_webhook_pending",
+		"tokenbooth_revocation_rebuild_seconds", "tokenbooth_revocation_rebuilds_total", "tokenbooth_revocation_sequence",
+		"tokenbooth_revocation_unknown", "tokenbooth_signing_key_activated_timestamp_seconds", "tokenbooth_signing_key_fault",
+		"tokenbooth_signing_key_rotation_timestamp_seconds", "tokenbooth_signing_next_key_due_timestamp_seconds",
+		"tokenbooth_signing_next_key_published", "tokenbooth_signing_rotation_failures_total",
+		"tokenbooth_sql_connection_wait_seconds_total", "tokenbooth_sql_connection_waits_total", "tokenbooth_sql_connections",
+		"tokenbooth_sql_connections_max", "tokenbooth_sql_statements_total", "tokenbooth_tracing_spans_lost_total",
+		"tokenbooth_tracing_spans_sent_total", "tokenbooth_usage_dropped_total", "tokenbooth_webhook_dropped_total",
+		"tokenbooth_webhook_failures_total", "tokenbooth_webhook_given_up_total", "tokenbooth_webhook_pending",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
@@ -70,6 +80,8 @@ func TestOperations(t *testing.T) {
 	for _, line := range []string{
 		`tokenbooth_exchanges_total{outcome="issued"} 1`,
 		`tokenbooth_exchanges_total{outcome="malformed_secret"} 1`,
+		`tokenbooth_exchanges_total{outcome="expired"} 0`,
+		`tokenbooth_exchange_seconds_count 2`,
 		`tokenbooth_http_request_seconds_count{route="/api/login",status="401"} 1`,
 		`tokenbooth_http_request_seconds_count{route="none",status="404"} 1`,
 		`tokenbooth_lease_held 1`,

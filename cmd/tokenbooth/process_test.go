@@ -68,7 +68,13 @@ type process struct {
 // start runs tokenbooth with nothing in its environment but PATH, HOME and env.
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command("tokenbooth", args...), exited: make(chan struct{})}
+	return startProgram(t, "tokenbooth", env, args...)
+}
+
+// startProgram is start for another build.
+func startProgram(t *testing.T, program string, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(program, args...), exited: make(chan struct{})}
 	p.cmd.Dir = t.TempDir()
 	// Built with the race detector, a process would rest a second before it exits.
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.cmd.Dir, "GORACE=atexit_sleep_ms=0"}, env...)
@@ -168,7 +174,13 @@ type replica struct {
 // serveReady starts a server and returns once it serves.
 func serveReady(t *testing.T, env []string) *replica {
 	t.Helper()
-	r := &replica{process: start(t, env, "serve")}
+	return awaitReady(t, start(t, env, "serve"))
+}
+
+// awaitReady returns once a server that was started serves.
+func awaitReady(t *testing.T, p *process) *replica {
+	t.Helper()
+	r := &replica{process: p}
 	eventually(t, "a server that serves", func() bool {
 		if r.hasExited() {
 			t.Fatalf("serve ended with code %d:\n%s", r.cmd.ProcessState.ExitCode(), &r.log)
@@ -185,6 +197,7 @@ func (p *process) event(message string) (line struct {
 	Message    string `json:"msg"`
 	Listen     string `json:"listen"`
 	Operations string `json:"operations"`
+	Version    string `json:"version"`
 }, ok bool) {
 	p.t.Helper()
 	for _, text := range p.log.lines() {

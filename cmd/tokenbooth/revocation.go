@@ -72,8 +72,11 @@ func (s *server) renewEpoch(ctx context.Context, old int64) (int64, error) {
 	return epoch, err
 }
 
-// holds names the keys that this replica could sign with, of both purposes.
-func (s *server) holds() string { return s.ring.Holds() + " " + s.feedRing.Holds() }
+// holds names the keys that this replica could sign with, of both purposes, and the
+// key-encryption keys that it opens them with.
+func (s *server) holds() string {
+	return s.ring.Holds() + " " + s.feedRing.Holds() + " " + s.sealer.Holds()
+}
 
 // project looks after the projection until ctx ends.
 func (s *server) project(ctx context.Context) {

@@ -40,13 +40,13 @@ $ TOKENBOOTH_DATABASE_URL_FILE=/run/secrets/database-url tokenbooth serve --issu
 			}
 			log, flush := newServerLog(env.stderr, config)
 			defer flush()
-			return serve(c.Context(), config, env.stdout, log)
+			return serve(c.Context(), config, env.stdout, log, newSystemd(env, log))
 		},
 	}
 }
 
 // serve runs one replica from configuration to shutdown.
-func serve(ctx context.Context, config *Config, out io.Writer, log *slog.Logger) error {
+func serve(ctx context.Context, config *Config, out io.Writer, log *slog.Logger, manager *systemd) error {
 	// First, so that a wrong address leaves nothing behind on the disk.
 	public, err := listen(config.Listen, "--listen HOST:PORT")
 	if err != nil {
@@ -82,6 +82,7 @@ func serve(ctx context.Context, config *Config, out io.Writer, log *slog.Logger)
 	}
 	log.Info("serving", "issuer", config.Issuer, "listen", public.Addr().String(), "operations", ops.Addr().String(),
 		"database", string(b.db.Dialect()), "signing_keys", s.ring.Holds(), "version", readBuild().Version)
+	s.systemd = manager
 	if err := s.run(ctx, public, ops); err != nil {
 		return err
 	}

@@ -156,6 +156,7 @@ func TestServeRefusesANewerSchema(t *testing.T) {
 	serveReady(t, env).stop()
 	db := openDB(t, embedded(data))
 	execute(t, db, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)")
+	execute(t, db, "UPDATE schema_window SET oldest = 999")
 	for _, args := range [][]string{{"serve"}, {"migrate"}, bootstrapArgs("Payments", "ci")} {
 		p, code := runCommand(t, env, args...)
 		if code != exitFailure || !strings.Contains(p.log.String(), "newer than this binary: it has version 999") {

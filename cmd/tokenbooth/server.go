@@ -54,8 +54,13 @@ type server struct {
 	exchanges  *audit.Writer
 	webhook    *webhook.Sender // runs only with a URL
 	metrics    *metrics
+	tracing    *tracing                      // nil: nothing is traced
+	expiring   atomic.Pointer[keys.Expiring] // nil while that is not known
+	feedSeen   atomic.Int64                  // when the newest feed was signed that this replica could sign, in Unix time
 	redis      *redisStatus
+	systemd    *systemd // nil without
 	public     *http.Server
+	door       *door // its listener
 	ops        *http.Server
 	draining   atomic.Bool
 	closing    chan struct{} // closed when it drains
@@ -96,12 +101,27 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 	if s.webhook, err = newWebhook(b, log); err != nil {
 		return nil, err
 	}
+	if err := s.watch(ctx); err != nil {
+		return nil, err
+	}
 	s.metrics = newMetrics(s)
 	if err := s.mount(); err != nil {
 		return nil, err
 	}
 	// Last, since from here on changes wait for this replica. It loads the rings.
 	return s, s.follower.Start(ctx)
+}
+
+// watch has what happens in requests traced, if that is configured.
+func (s *server) watch(ctx context.Context) (err error) {
+	if s.tracing, err = newTracing(ctx, s.config, s.db.Dialect(), s.log); s.tracing == nil {
+		return err
+	}
+	s.db.Trace = s.tracing.statement
+	if s.redis.client != nil {
+		s.redis.client.AddHook(redisTracing{s.tracing})
+	}
+	return nil
 }
 
 // mount makes the two HTTP servers.
@@ -119,17 +139,25 @@ func (s *server) mount() error {
 		Rules:     s.rules,
 		Quota:     s.limiter,
 		Stand:     s.follower.Stand,
+		Trace:     s.tracing.watching(s.tracing.step),
 		Now:       s.now,
 	}, s.policy, s.ring)
 	verifiers, err := s.verifiers()
 	if err != nil {
 		return err
 	}
+	gateway, err := s.gateway()
+	if err != nil {
+		return err
+	}
 	e := newEcho(s.config, s.log, s.metrics)
+	if s.tracing != nil {
+		e.Pre(s.tracing.requests)
+	}
 	oauth := &endpoint.Handler{
 		Issuer: s.config.Issuer, Grant: issuer, Policy: s.policy, Ring: s.ring, Verifiers: verifiers,
 		Keys: bearer.KeySetFunc(s.publicKey), Manager: s.manager, Revocations: s.denied, Feed: s.feed, FeedRing: s.feedRing, Closing: s.closing,
-		JSON: s.config.Exchange.JSON, Log: s.log, Note: note, Count: s.metrics.countExchange,
+		Gateway: gateway, JSON: s.config.Exchange.JSON, Log: s.log, Note: s.tracing.note, Count: s.metrics.countExchange,
 	}
 	if err := oauth.Mount(e); err != nil {
 		return err
@@ -140,7 +168,8 @@ func (s *server) mount() error {
 	if err := s.newConsole().Mount(e); err != nil {
 		return err
 	}
-	s.public = newHTTPServer(e, s.log)
+	s.public = newHTTPServer(s.lastAnswers(e), s.log)
+	s.public.ConnState = noteState
 	s.ops = newHTTPServer(s.operations(), s.log)
 	return nil
 }
@@ -155,7 +184,7 @@ func (s *server) mountManagement(e *echo.Echo, a *grant.Authenticator) error {
 		return err
 	}
 	management := &adminhttp.Handler{
-		Issuer: s.config.Issuer, Manager: s.manager, Grant: a, Verifier: verifier, Log: s.log, Note: note, Draining: s.draining.Load,
+		Issuer: s.config.Issuer, Manager: s.manager, Grant: a, Verifier: verifier, Log: s.log, Note: s.tracing.note, Draining: s.draining.Load,
 	}
 	return management.Mount(e)
 }
@@ -181,6 +210,26 @@ func (s *server) verifiers() (map[string]*bearer.Verifier, error) {
 	return found, nil
 }
 
+// gateway is what gateways may ask; nil without configuration: nothing.
+func (s *server) gateway() (*endpoint.Gateway, error) {
+	audience := s.config.Gateway.Audience
+	if audience == "" {
+		return nil, nil
+	}
+	form, err := s.policy.Audiences.Form([]string{audience})
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := bearer.New(bearer.Config{
+		Issuer: s.config.Issuer, Audience: audience, Type: form.Type, Keys: bearer.KeySetFunc(s.publicKey), Leeway: clockSkew,
+		Revocations: s.denied,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &endpoint.Gateway{Audience: audience, Trusted: s.config.HTTP.TrustedProxies, Verifier: verifier}, nil
+}
+
 // publicKey finds a key that we publish.
 func (s *server) publicKey(_ context.Context, kid string) (bearer.Key, error) {
 	algorithm, public, ok := s.ring.Find(kid)
@@ -197,7 +246,7 @@ func (s *server) run(ctx context.Context, public, ops net.Listener) error {
 	defer roomyHeap()()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	loops := []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.project, s.rotate, s.record, s.counters.Run}
+	loops := []func(context.Context){s.follower.Run, s.usage.Run, s.redis.run, s.project, s.rotate, s.record, s.counters.Run, s.lookAhead}
 	if s.config.Webhook.URL != "" {
 		loops = append(loops, s.webhook.Run)
 	}
@@ -205,13 +254,16 @@ func (s *server) run(ctx context.Context, public, ops net.Listener) error {
 		running.Go(func() { loop(background) })
 	}
 	failed := make(chan error, 2)
-	for server, listener := range map[*http.Server]net.Listener{s.public: public, s.ops: ops} {
+	s.door = newDoor(public)
+	for server, listener := range map[*http.Server]net.Listener{s.public: s.door, s.ops: ops} {
 		running.Go(func() {
 			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 				failed <- err
 			}
 		})
 	}
+	running.Go(func() { s.systemd.watch(background, ops.Addr().String()) })
+	s.systemd.ready(public.Addr().String())
 	var err error
 	select {
 	case <-ctx.Done():
@@ -227,6 +279,7 @@ func (s *server) run(ctx context.Context, public, ops net.Listener) error {
 func (s *server) drain() {
 	s.draining.Store(true)
 	close(s.closing)
+	s.systemd.stopping(s.config.HTTP.ShutdownDelay)
 	s.log.Info("shutting down: not ready any more, still serving", "delay", s.config.HTTP.ShutdownDelay.String())
 	time.Sleep(s.config.HTTP.ShutdownDelay)
 }
@@ -236,10 +289,12 @@ func (s *server) drain() {
 func (s *server) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.HTTP.DrainTimeout)
 	defer cancel()
+	s.door.shut(ctx)
 	err := s.public.Shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("requests still ran after %s and were cut off: %w", s.config.HTTP.DrainTimeout, err)
 		err = errors.Join(err, s.public.Close())
 	}
+	s.tracing.close(ctx)
 	return errors.Join(err, s.ops.Shutdown(ctx))
 }

@@ -41,7 +41,7 @@ $ tokenbooth signing-keys rotate
 $ tokenbooth signing-keys rotate --feed
 $ tokenbooth signing-keys rotate --emergency --yes`,
 	}
-	command.AddCommand(newSigningKeysListCommand(env), newSigningKeysRotateCommand(env), newSigningKeysRetireCommand(env))
+	command.AddCommand(newSigningKeysListCommand(env), newSigningKeysRotateCommand(env), newSigningKeysRetireCommand(env), newSigningKeysRewrapCommand(env))
 	return command
 }
 
@@ -115,6 +115,7 @@ type signingKey struct {
 	ID          string          `json:"kid"`
 	Purpose     signing.Purpose `json:"purpose"`
 	Algorithm   string          `json:"alg"`
+	SealedBy    string          `json:"sealed_by"` // ID of the key-encryption key; empty: destroyed
 	State       signing.State   `json:"state"`
 	CreatedAt   workspace.Time  `json:"created_at"`
 	PublishedAt workspace.Time  `json:"published_at"`
@@ -129,11 +130,19 @@ func describeKeys(stored []signing.Stored, timing signing.Timing) []signingKey {
 	described := []signingKey{}
 	for _, k := range stored {
 		described = append(described, signingKey{
-			ID: k.ID, Purpose: k.Purpose, Algorithm: k.Algorithm, State: k.State,
+			ID: k.ID, Purpose: k.Purpose, Algorithm: k.Algorithm, State: k.State, SealedBy: sealedBy(k),
 			CreatedAt: k.CreatedAt, PublishedAt: k.PublishedAt, ActivatedAt: k.ActivatedAt, RetiredAt: k.RetiredAt, NeededUntil: k.NeededUntil, RemovedAt: k.RemovedAt, Next: nextStep(k, timing),
 		})
 	}
 	return described
+}
+
+// sealedBy is the key-encryption key without which the key does not open.
+func sealedBy(k signing.Stored) string {
+	if k.State == signing.Removed {
+		return ""
+	}
+	return k.SealerID
 }
 
 // nextStep says what happens to a key next, and when.

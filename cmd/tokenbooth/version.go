@@ -6,13 +6,22 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
-// version is written by the linker (-X main.version=v1.2.3) and by nothing else.
-// It is empty in a plain `go build`.
-var version string
+// What the linker writes (-X main.version=v1.2.3), as deploy/package/binary.sh tells
+// it; nothing else does. All are empty in a plain `go build` or `go install`, where the
+// toolchain's own record stands in. Packages are built without that record: it says
+// where the sources lay, and a tarball of them shall give the same binary.
+var (
+	version    string
+	commit     string // full hash
+	commitTime string // seconds since 1970
+)
 
 // build says which program this is.
 type build struct {
@@ -41,34 +50,48 @@ func readBuild() build {
 		}
 	}
 	b.Version = cmp.Or(version, b.Version, "(devel)")
+	b.Commit = cmp.Or(commit, b.Commit)
+	if seconds, err := strconv.ParseInt(commitTime, 10, 64); err == nil {
+		b.Time = time.Unix(seconds, 0).UTC().Format(time.RFC3339)
+	}
+	b.Modified = b.Modified || strings.HasSuffix(version, "-dirty") // as git describe writes it
 	return b
 }
 
 // String is the one line for people.
 func (b build) String() string {
-	commit := ""
-	if b.Commit != "" {
-		commit = "commit " + b.Commit + ", "
+	parts := []string{b.Go, b.Platform}
+	if b.Time != "" {
+		parts = append([]string{b.Time}, parts...)
 	}
-	return fmt.Sprintf("tokenbooth %s (%s%s, %s)", b.Version, commit, b.Go, b.Platform)
+	if b.Commit != "" {
+		parts = append([]string{"commit " + b.Commit}, parts...)
+	}
+	return fmt.Sprintf("tokenbooth %s (%s)", b.Version, strings.Join(parts, ", "))
 }
 
 func newVersionCommand(env *environment) *cobra.Command {
+	var format outputFormat
 	var asJSON bool
 	command := &cobra.Command{
-		Use:     "version [--json]",
-		Short:   "Print which build this is",
-		Long:    "Version prints the release, the commit and the toolchain of this binary.",
-		Example: "$ tokenbooth version --json",
-		RunE: func(*cobra.Command, []string) error {
-			if asJSON {
+		Use:   "version [-o FORMAT]",
+		Short: "Print which build this is",
+		Long: `Version prints the release, the commit with its time, and the toolchain and the
+platform of this binary.`,
+		Example: "$ tokenbooth version -o json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := format.check(c); err != nil {
+				return err
+			}
+			if asJSON || format.name == formatJSON {
 				return printJSON(env, readBuild())
 			}
 			_, err := fmt.Fprintln(env.stdout, readBuild())
 			return err
 		},
 	}
-	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	format.add(command, "text", []string{"text", formatJSON})
+	command.Flags().BoolVar(&asJSON, "json", false, "the same as -o json")
 	return command
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -36,8 +37,8 @@ func Latest() int64 {
 }
 
 // Migrate brings the schema to [Latest]. Any number of processes may call it at once: one migrates,
-// the others wait for it as long as ctx allows. It never goes back: a newer schema is [ErrNewer] and
-// is left alone.
+// the others wait for it as long as ctx allows. It never goes back: a newer schema is left alone, and
+// is [ErrNewer] unless its [DB.Window] reaches back to this binary.
 func (db *DB) Migrate(ctx context.Context) error {
 	release, err := db.lock(ctx)
 	if err != nil {
@@ -70,21 +71,58 @@ func (db *DB) provider() (*goose.Provider, error) {
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 }
 
-// Check returns nil when the schema is the one this binary is written for, else [ErrNewer] or
-// [ErrOlder] in a sentence that says what to do, or why the database could not be asked.
+// Check returns nil when this binary works with the schema: it is the one that it is written for, or
+// a newer one whose [DB.Window] reaches back that far. Else it returns [ErrNewer] or [ErrOlder] in a
+// sentence that says what to do, or why the database could not be asked.
 func (db *DB) Check(ctx context.Context) error {
 	version, err := db.Version(ctx)
+	if err != nil {
+		return err
+	}
+	oldest, err := db.Window(ctx)
 	switch {
 	case err != nil:
 		return err
-	case version > Latest():
-		return fmt.Errorf("%w: it has version %d and this binary knows 1 to %d; "+
-			"run a newer tokenbooth, or restore a backup taken before the upgrade", ErrNewer, version, Latest())
+	case version > Latest() && oldest > Latest():
+		return fmt.Errorf("%w: it has version %d, for binaries that know %d at least, and this one knows 1 to %d; "+
+			"run a newer tokenbooth, or restore a backup taken before the upgrade", ErrNewer, version, oldest, Latest())
 	case version < Latest():
 		return fmt.Errorf("%w: it has version %d and this binary needs %d; run `tokenbooth migrate`",
 			ErrOlder, version, Latest())
 	}
 	return nil
+}
+
+// windowSince is the first version of the schema that says how far back it reaches.
+const windowSince = 8
+
+// Window is how far back the schema reaches: binaries whose [Latest] is at least that work with it.
+// Before there were windows it is the version itself.
+func (db *DB) Window(ctx context.Context) (oldest int64, err error) {
+	if oldest, err = db.Version(ctx); err != nil || oldest < windowSince {
+		return oldest, err
+	}
+	if oldest, err = db.count(ctx, "SELECT oldest FROM schema_window"); err != nil {
+		return 0, fmt.Errorf("read the schema's window: %w", err)
+	}
+	return oldest, nil
+}
+
+// Pending names the migrations that [DB.Migrate] would run, in order.
+func (db *DB) Pending(ctx context.Context) ([]string, error) {
+	version, err := db.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names, err := fs.Glob(migrations, string(db.dialect)+"/*.sql") // sorted
+	if err != nil {
+		return nil, err
+	}
+	pending := []string{}
+	for _, name := range names[min(version, int64(len(names))):] {
+		pending = append(pending, path.Base(name))
+	}
+	return pending, nil
 }
 
 // Version is the number of the newest migration applied, 0 before the first.

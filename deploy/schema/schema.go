@@ -31,6 +31,10 @@ type DB struct {
 	writer  *sqlx.DB // the reader itself on PostgreSQL; one connection on SQLite, which has one writer
 	lock    migrationLock
 	sent    atomic.Uint64
+
+	// Trace is told when a statement or, with the query "TRANSACTION", a transaction begins, and by
+	// what it returns when that has ended, and how; nil: nobody watches. Set it before the first use.
+	Trace func(ctx context.Context, query string) (context.Context, func(error))
 }
 
 // Open connects to the database at url and checks that it answers. The url is one of
@@ -67,11 +71,11 @@ func (db *DB) Dialect() Dialect { return db.dialect }
 
 // Reader runs single queries that change nothing. Placeholders are '?' in both dialects, so a query
 // cannot contain a literal question mark.
-func (db *DB) Reader() sqlx.ExtContext { return runner{db.reader, &db.sent} }
+func (db *DB) Reader() sqlx.ExtContext { return runner{db.reader, db} }
 
 // Writer runs single statements, each committed on its own. Inside [DB.InTx] it must not be used:
 // SQLite's only write connection is the transaction's.
-func (db *DB) Writer() sqlx.ExtContext { return runner{db.writer, &db.sent} }
+func (db *DB) Writer() sqlx.ExtContext { return runner{db.writer, db} }
 
 // Queries counts the statements sent through Reader, Writer and InTx since Open. BEGIN, COMMIT and
 // migrations are not counted.

@@ -32,6 +32,13 @@ func (db *DB) InTx(ctx context.Context, fn func(ctx context.Context, tx sqlx.Ext
 	if ctx.Value(openTx{db}) != nil {
 		return errors.New("a transaction was begun inside another: pass the open one down instead")
 	}
+	ctx, end := db.traced(ctx, "TRANSACTION")
+	err := db.insist(ctx, fn)
+	end(err)
+	return err
+}
+
+func (db *DB) insist(ctx context.Context, fn func(ctx context.Context, tx sqlx.ExtContext) error) error {
 	for attempt := 1; ; attempt++ {
 		err := db.try(ctx, fn)
 		if attempt == txAttempts || !mustRerun(err) {
@@ -52,7 +59,7 @@ func (db *DB) try(ctx context.Context, fn func(ctx context.Context, tx sqlx.ExtC
 		return fmt.Errorf("begin a transaction: %w", errors.Join(err, tx.Rollback()))
 	}
 	defer tx.Rollback() // after a commit it does nothing; otherwise the first error is the one to report
-	if err := fn(context.WithValue(ctx, openTx{db}, true), runner{tx, &db.sent}); err != nil {
+	if err := fn(context.WithValue(ctx, openTx{db}, true), runner{tx, db}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

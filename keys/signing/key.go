@@ -151,12 +151,9 @@ type Key struct {
 
 // open decrypts a stored key and checks that it is the one it claims to be.
 func open(s Stored, sealer *Sealer) (*Key, error) {
-	if s.SealerID != sealer.ID() {
-		return nil, fmt.Errorf("%w: it was sealed by key-encryption key %q and %q is configured", ErrSealed, s.SealerID, sealer.ID())
-	}
-	der, err := sealer.Open(s.Sealed, s.binding())
+	der, err := sealer.Open(s.SealerID, s.Sealed, s.binding())
 	if err != nil {
-		return nil, fmt.Errorf("signing key %s: %w: is secrets.key_encryption_key the one that belongs to this database?", s.ID, err)
+		return nil, fmt.Errorf("signing key %s: %w", s.ID, err)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
@@ -182,6 +179,21 @@ func open(s Stored, sealer *Sealer) (*Key, error) {
 func (s Stored) Opens(sealer *Sealer) error {
 	_, err := open(s, sealer)
 	return err
+}
+
+// Rewrapped is the same key, sealed by the key-encryption key that seals now. It is
+// opened and checked before. The error wraps ErrSealed.
+func (s Stored) Rewrapped(sealer *Sealer) (Stored, error) {
+	k, err := open(s, sealer)
+	if err != nil {
+		return s, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(k.private)
+	if err != nil {
+		return s, fmt.Errorf("seal signing key %s anew: %w", s.ID, err)
+	}
+	s.SealerID, s.Sealed = sealer.ID(), sealer.Seal(der, s.binding())
+	return s, nil
 }
 
 func (k *Key) header(typ string) string {

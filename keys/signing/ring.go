@@ -55,6 +55,13 @@ type contents struct {
 	public    []crypto.PublicKey // of the published ones, parsed
 	holds     string
 	fault     error
+	slots     map[Slot]SlotState
+}
+
+// SlotState is how far the rotation of a slot is.
+type SlotState struct {
+	ActivatedAt time.Time // when the key that signs began to
+	Next        bool      // its successor is published
 }
 
 // Subject is how the change log and the audit log name a signing key.
@@ -72,7 +79,7 @@ func (r *Ring) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next := &contents{load: load, active: map[string]*Key{}, published: jwk.Set{Keys: []jwk.Key{}}}
+	next := &contents{load: load, active: map[string]*Key{}, published: jwk.Set{Keys: []jwk.Key{}}, slots: map[Slot]SlotState{}}
 	var held []string
 	for _, s := range stored {
 		if s.Purpose != cmp.Or(r.Purpose, Tokens) {
@@ -84,6 +91,7 @@ func (r *Ring) Load(ctx context.Context) error {
 		if s.State == Retiring {
 			continue
 		}
+		next.note(s)
 		key, err := open(s, r.Sealer)
 		if err != nil && s.State == Active {
 			return err
@@ -117,6 +125,16 @@ func (r *Ring) replace(next *contents) {
 			return
 		}
 	}
+}
+
+func (c *contents) note(s Stored) {
+	state := c.slots[s.Slot()]
+	if s.State == Active {
+		state.ActivatedAt = s.ActivatedAt.Time
+	} else {
+		state.Next = true
+	}
+	c.slots[s.Slot()] = state
 }
 
 func (c *contents) publish(s Stored) error {
@@ -205,6 +223,10 @@ func (r *Ring) Find(kid string) (algorithm string, public crypto.PublicKey, ok b
 // Holds names the keys that this replica could sign with if they were active,
 // separated by spaces. A key is made active when every replica holds it.
 func (r *Ring) Holds() string { return r.loaded().holds }
+
+// Slot tells how far the rotation of a slot is, as of the last load; zero: no key of it
+// is there.
+func (r *Ring) Slot(slot Slot) SlotState { return r.loaded().slots[slot] }
 
 func (r *Ring) loaded() *contents {
 	if c := r.current.Load(); c != nil {

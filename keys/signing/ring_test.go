@@ -232,7 +232,7 @@ func TestDatabaseHoldsNoPrivateKeyInTheClear(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		s := sealer(t, kek(1))
 		stored := add(t, db, s, signing.Active)
-		der, err := s.Open(stored.Sealed, fmt.Sprintf("signing_keys|%s|ES256|%d", stored.ID, noon.UnixMicro()))
+		der, err := s.Open(stored.SealerID, stored.Sealed, fmt.Sprintf("signing_keys|%s|ES256|%d", stored.ID, noon.UnixMicro()))
 		check(t, err)
 		parsed, err := x509.ParsePKCS8PrivateKey(der)
 		check(t, err)

@@ -63,6 +63,12 @@ func MarkNeeded(ctx context.Context, tx sqlx.ExtContext, kid string, until works
 	return changes(tx.ExecContext(ctx, `UPDATE signing_keys SET needed_until = ? WHERE kid = ? AND state = 'retiring' AND needed_until IS NULL`, until, kid))
 }
 
+// Rewrap replaces the seal of a key that another key-encryption key has sealed. It is
+// no step of its life: its state stays as it is.
+func Rewrap(ctx context.Context, tx sqlx.ExtContext, key Stored) (bool, error) {
+	return changes(tx.ExecContext(ctx, `UPDATE signing_keys SET sealed = ?, kek_id = ? WHERE kid = ? AND state <> 'removed' AND kek_id <> ?`, key.Sealed, key.SealerID, key.ID, key.SealerID))
+}
+
 // Remove destroys the private part of a key that no live token needs: one that
 // never signed, or one whose tokens have all expired by now.
 func Remove(ctx context.Context, tx sqlx.ExtContext, kid string, now workspace.Time) (bool, error) {

@@ -74,6 +74,7 @@ var deeds = map[string]deed{
 	"signing_key.activate": {"Signing key took over", "accent"},
 	"signing_key.confirm":  {"Signing key confirmed", "accent"},
 	"signing_key.retire":   {"Signing key retired", "warn"},
+	"signing_key.rewrap":   {"Signing key sealed anew", "accent"},
 	"signing_key.remove":   {"Signing key removed", "off"},
 	"signing_key.distrust": {"Signing key distrusted", "danger"},
 

@@ -50,7 +50,7 @@ func (m *Manager) EnsureSigningKeys(ctx context.Context, by Caller) error {
 
 // addSigningKeys makes a key for each slot that has none in that state.
 func (m *Manager) addSigningKeys(ctx context.Context, by Caller, state signing.State, slots ...signing.Slot) error {
-	made, err := m.generate(state, slots)
+	made, err := m.generate(ctx, state, slots)
 	if err != nil || len(made) == 0 {
 		return err
 	}
@@ -68,7 +68,14 @@ func (m *Manager) addSigningKeys(ctx context.Context, by Caller, state signing.S
 	})
 }
 
-func (m *Manager) generate(state signing.State, slots []signing.Slot) (made []signing.Stored, err error) {
+// generate makes a key for each slot. What is sealed has to open on every server: one
+// that cannot open an active key stops.
+func (m *Manager) generate(ctx context.Context, state signing.State, slots []signing.Slot) (made []signing.Stored, err error) {
+	if len(slots) > 0 && m.Sealer.Several() {
+		if err := m.awaitSealer(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for _, slot := range slots {
 		key, err := signing.Generate(m.Sealer, slot, state, workspace.At(m.now()))
 		if err != nil {
@@ -363,7 +370,7 @@ func (m *Manager) ReplaceSigningKeys(ctx context.Context, by Caller, slots []sig
 	if err := m.mayTend(ctx, by); err != nil {
 		return nil, nil, err
 	}
-	if fresh, err = m.generate(signing.Active, slots); err != nil {
+	if fresh, err = m.generate(ctx, signing.Active, slots); err != nil {
 		return nil, nil, err
 	}
 	err = m.do(ctx, by, tending, func(ctx context.Context, u *unit) error {
