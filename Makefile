@@ -4,12 +4,11 @@ SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME     ?= 50000x
 LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
-.PHONY: help go run build test check lint bench bench-quick bench-growth bench-guard bench-build pgo fuzz screenshots deps
+.PHONY: help go run build test test-chart chart check lint bench bench-quick bench-growth bench-guard bench-build pgo fuzz screenshots deps image-root deb release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,17 +19,24 @@ run: go ## start a throw-away Tokenbooth on this machine
 	@exec bin/tokenbooth dev
 
 build: go ## build the static binary, bin/tokenbooth
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tokenbooth ./cmd/tokenbooth
+	@deploy/package/binary.sh bin/tokenbooth
 
 # The race detector needs cgo and a C compiler; without them the tests run all the same.
 # It does not watch SQLite itself, which is C translated to Go and many times slower with it.
 # Without -pgo=off every package would be built once more, for the tests of cmd/tokenbooth.
-test: go deps ## run every test
+test: go deps test-chart ## run every test
 	@race="-race -gcflags=modernc.org/...=-race=false"; cc=$$(go env CC); \
 	if [ "$$(go env CGO_ENABLED)" != 1 ] || ! command -v "$${cc%% *}" >/dev/null; then \
 		race=; echo "test: no C compiler or no cgo, so without the race detector"; \
 	fi; \
 	go test $$race -pgo=off -timeout 20m -shuffle=on ./...
+
+# Its tests read files of the whole tree, which go test does not look at before it takes an old result.
+test-chart: go ## render the Helm chart and check what comes out
+	@cd deploy/helm && go test -count=1 -timeout 15m ./...
+
+chart: go ## bring the chart's copies, schema and table of values up to date
+	@cd deploy/helm && go test -count=1 -run '^Test(Copies|Settings|TableOfValues)$$' . -update
 
 check: lint test ## everything CI checks
 
@@ -40,6 +46,7 @@ lint: $(LINT) ## check format, vet, go.mod and the linters
 	go vet ./...
 	go mod tidy -diff
 	$(LINT) run
+	cd deploy/helm && go vet ./... && go mod tidy -diff && $(CURDIR)/$(LINT) run
 
 # The linter is a tool, not a dependency: it stays out of go.mod.
 $(LINT):
@@ -78,6 +85,18 @@ pgo: bench-build ## take the profile by which the binary is optimised, cmd/token
 
 screenshots: go deps ## take the pictures of the console for the documentation
 	go test ./cmd/tokenbooth -run '^TestPictures$$' -count=1 -pictures $(CURDIR)/deploy/docs/images
+
+# The directory is made anew: what an earlier build left is no part of it.
+image-root: build ## build the container image's root file system, bin/image-root (as root)
+	@rm -rf bin/image-root
+	@deploy/package/image-root.sh bin/tokenbooth bin/image-root
+
+deb: build ## build the Debian package into bin/
+	@deploy/package/deb.sh bin/tokenbooth bin
+
+release: go ## build archives, packages, bills of materials and sums into bin/release
+	@rm -rf bin/release
+	@deploy/release/release.sh bin/release
 
 go:
 	@command -v go >/dev/null || { echo "please install Go 1.26 or newer (https://go.dev/dl) and put it on the PATH" >&2; exit 1; }
