@@ -46,14 +46,10 @@ func checkIssuer(issuer, listen string) error {
 	if issuer == "" {
 		return fmt.Errorf("is required, because listen (%s) has no loopback host with a fixed port to derive it from", listen)
 	}
-	u, err := url.Parse(issuer)
+	u, err := parsePlainURL(issuer)
 	switch {
-	case err != nil || u.Hostname() == "":
-		return errors.New("is not an absolute URL")
-	case u.User != nil:
-		return errors.New("holds a user name or password")
-	case strings.ContainsAny(issuer, "?#"):
-		return fmt.Errorf("%q has a query or a fragment", issuer)
+	case err != nil:
+		return err
 	case strings.HasSuffix(issuer, "/"):
 		return fmt.Errorf("%q ends in a slash", issuer)
 	case u.Path != "" && path.Clean(u.Path) != u.Path || u.RawPath != "":
@@ -64,10 +60,25 @@ func checkIssuer(issuer, listen string) error {
 		return fmt.Errorf("%q has upper-case letters in its host", issuer)
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return fmt.Errorf("%q would carry secrets unencrypted", issuer)
-	case u.Scheme != "http" && u.Scheme != "https":
-		return fmt.Errorf("%q is not an https URL", issuer)
 	}
 	return nil
+}
+
+// parsePlainURL parses an absolute http or https URL that has neither a user name nor a
+// query or a fragment.
+func parsePlainURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Hostname() == "":
+		return nil, errors.New("is not an absolute URL")
+	case u.User != nil:
+		return nil, errors.New("holds a user name or password")
+	case strings.ContainsAny(text, "?#"):
+		return nil, fmt.Errorf("%q has a query or a fragment", text)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("%q is not an https URL", text)
+	}
+	return u, nil
 }
 
 func checkAddress(address string) error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -98,10 +99,17 @@ func (r *resolution) warnReadableSecrets(path string) {
 	}
 }
 
+// warnIfReadable leaves alone what belongs to somebody else, who could not let this
+// process read it otherwise: what Compose mounts, for one.
 func (r *resolution) warnIfReadable(path, key string) {
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 && mayChangeMode(info) {
 		r.warnings = append(r.warnings, fmt.Sprintf("%s holds a secret (%s) and can be read by every user of the machine; chmod 0600 it", path, key))
 	}
+}
+
+func mayChangeMode(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (os.Geteuid() == 0 || os.Geteuid() == int(stat.Uid))
 }
 
 // parseYAML returns the root of the only document, or nil when there is none.

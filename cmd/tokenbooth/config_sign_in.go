@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -16,20 +15,11 @@ func checkProvider(issuer string) error {
 	if issuer == "" {
 		return nil
 	}
-	u, err := url.Parse(issuer)
-	switch {
-	case err != nil || u.Hostname() == "":
-		return errors.New("is not an absolute URL")
-	case u.User != nil:
-		return errors.New("holds a user name or password")
-	case strings.ContainsAny(issuer, "?#"):
-		return fmt.Errorf("%q has a query or a fragment", issuer)
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	u, err := parsePlainURL(issuer)
+	if err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		return fmt.Errorf("%q would carry secrets unencrypted", issuer)
-	case u.Scheme != "http" && u.Scheme != "https":
-		return fmt.Errorf("%q is not an https URL", issuer)
 	}
-	return nil
+	return err
 }
 
 func checkClientID(c *Config) error {

@@ -147,16 +147,10 @@ func checkTracing(c *Config) error {
 	if text == "" {
 		return nil
 	}
-	u, err := url.Parse(text)
+	u, err := parsePlainURL(text)
 	switch {
-	case err != nil || u.Hostname() == "":
-		return errors.New("is not an absolute URL")
-	case u.User != nil:
-		return errors.New("holds a user name or password, which belong in tracing.headers")
-	case strings.ContainsAny(text, "?#"):
-		return fmt.Errorf("%q has a query or a fragment", text)
-	case u.Scheme != "http" && u.Scheme != "https":
-		return fmt.Errorf("%q is not an http or https URL", text)
+	case err != nil:
+		return err
 	case u.Port() == "4317":
 		return fmt.Errorf("%q has the port of OTLP over gRPC, which is not spoken here; over HTTP it is 4318", text)
 	case u.Scheme == "http" && c.Tracing.Headers != "" && !isLoopback(u.Hostname()):
