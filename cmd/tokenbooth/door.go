@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/labstack/echo/v4"
 )
 
 // lull is how long a connection has to be silent before nobody waits for its next
@@ -60,8 +62,17 @@ func (d *door) Accept() (net.Conn, error) {
 		}
 		err = net.ErrClosed
 	}
-	d.once.Do(func() { close(d.closed) })
+	if !momentary(err) {
+		d.once.Do(func() { close(d.closed) })
+	}
 	return nil, err
+}
+
+// momentary reports whether http.Server calls Accept again after an error, such as that
+// there are no more file descriptors.
+func momentary(err error) bool {
+	var e interface{ Temporary() bool }
+	return errors.As(err, &e) && e.Temporary()
 }
 
 // closeAfterLast closes a listener and returns the connections that the system had
@@ -188,11 +199,11 @@ func (d *door) awaited() bool {
 // lastAnswers tells clients while the server drains that a connection ends with this
 // answer: they use another one for the next request, instead of one that is about to be
 // closed under it.
-func (s *server) lastAnswers(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func (s *server) lastAnswers(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
 		if s.draining.Load() {
-			w.Header().Set("Connection", "close")
+			c.Response().Header().Set("Connection", "close")
 		}
-		next.ServeHTTP(w, r)
-	})
+		return next(c)
+	}
 }

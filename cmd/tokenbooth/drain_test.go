@@ -1,7 +1,12 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"net"
 	"net/http"
+	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -87,4 +92,57 @@ func wantLastUse(t *testing.T, db *schema.DB, key credential, issued map[string]
 	if used.Before(last.Truncate(time.Microsecond)) {
 		t.Errorf("the key was last used at %v and that is noted as %v", last, used)
 	}
+}
+
+// A server that had no file descriptors left for a moment lets in whoever waits when it
+// is asked to end, as any other.
+func TestDoorAfterFailure(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exhausted := &exhaustedOnce{TCPListener: listener.(*net.TCPListener)}
+	d := newDoor(exhausted)
+	if _, err := d.Accept(); !errors.Is(err, syscall.EMFILE) {
+		t.Fatalf("Accept: %v, want EMFILE", err)
+	}
+	client, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	shut := make(chan struct{})
+	go func() { d.shut(ctx); close(shut) }()
+	eventually(t, "a door that is being shut", d.closing.Load)
+	select {
+	case <-shut:
+		t.Error("the door is shut while somebody waits in front of it")
+	case <-time.After(100 * time.Millisecond):
+	}
+	conn, err := d.Accept()
+	if err != nil {
+		t.Errorf("who waited is not let in: %v", err)
+	} else {
+		_ = conn.Close()
+	}
+	if _, err := d.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept: %v, want that it is closed", err)
+	}
+	cancel()
+	<-shut
+}
+
+// exhaustedOnce fails once as a listener does whose process has too many files open.
+type exhaustedOnce struct {
+	*net.TCPListener
+	failed atomic.Bool
+}
+
+func (l *exhaustedOnce) Accept() (net.Conn, error) {
+	if l.failed.CompareAndSwap(false, true) {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return l.TCPListener.Accept()
 }

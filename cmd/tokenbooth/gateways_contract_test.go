@@ -101,7 +101,7 @@ type traefikFile struct {
 	}
 }
 
-var ruleOnHops = regexp.MustCompile("&& !HeaderRegexp\\(`Connection`, `([^`]+)`\\)$")
+var ruleOnHops = regexp.MustCompile("&& !HeaderRegexp\\(`Connection`, `([^`]+)`\\) && !HeaderRegexp\\(`Upgrade`, `([^`]+)`\\)$")
 
 // startTraefik acts as Traefik: to the address goes a GET with all headers of the
 // client and its own X-Forwarded ones; headers that are listed are those of the answer;
@@ -118,11 +118,11 @@ func startTraefik(t *testing.T, booth, service string) string {
 	if rule == nil {
 		t.Fatalf("the rule is %s", file.HTTP.Routers.API.Rule)
 	}
-	hops := regexp.MustCompile(rule[1])
+	hops, protocols := regexp.MustCompile(rule[1]), regexp.MustCompile(rule[2])
 	return acting{
 		away: http.StatusInternalServerError,
 		refuse: func(r *http.Request) int {
-			if slices.ContainsFunc(r.Header.Values("Connection"), hops.MatchString) {
+			if slices.ContainsFunc(r.Header.Values("Connection"), hops.MatchString) || slices.ContainsFunc(r.Header.Values("Upgrade"), protocols.MatchString) {
 				return http.StatusNotFound
 			}
 			return 0
@@ -158,14 +158,33 @@ func startTraefik(t *testing.T, booth, service string) string {
 
 // names are those of a list of matchers.
 type names struct {
-	Patterns []struct{ Exact string }
+	Patterns []struct {
+		Exact string
+		Regex struct{ Regex string } `yaml:"safe_regex"`
+	}
 }
 
 func (n names) list() (all []string) {
 	for _, pattern := range n.Patterns {
-		all = append(all, pattern.Exact)
+		if pattern.Exact != "" {
+			all = append(all, pattern.Exact)
+		}
 	}
 	return all
+}
+
+// among returns the names of a header that an expression matches, whole and in lower
+// case.
+func (n names) among(header http.Header) (found []string) {
+	for _, pattern := range n.Patterns {
+		whole := regexp.MustCompile("^(?:" + pattern.Regex.Regex + ")$")
+		for name := range header {
+			if pattern.Regex.Regex != "" && whole.MatchString(strings.ToLower(name)) {
+				found = append(found, name)
+			}
+		}
+	}
+	return found
 }
 
 type envoyAuthz struct {
@@ -258,7 +277,7 @@ func startEnvoy(t *testing.T, booth, service string) string {
 				panic(err)
 			}
 			question.Header.Set("Content-Length", "0")
-			for _, name := range authz.Allowed.list() {
+			for _, name := range append(authz.Allowed.list(), authz.Allowed.among(r.Header)...) {
 				if values := r.Header.Values(name); len(values) > 0 {
 					question.Header.Set(name, strings.Join(values, ","))
 				}

@@ -233,6 +233,7 @@ func TestGateways(t *testing.T) {
 			s.booth.kill()
 			s.stopped(somebody, asBearer(token), gateway.away)
 			s.stopped(somebody, asBearer(client.secret), gateway.away)
+			s.stopped(somebody, http.Header{"X-Api-Key": {client.secret}}, gateway.away)
 			s.stopped(somebody, http.Header{}, gateway.away)
 		})
 	}
@@ -263,6 +264,16 @@ func (s *site) claims(key manage.Issued, token string, strips bool) {
 	if got := s.passes(key, lies); strings.Contains(got.raw, "root") {
 		s.t.Errorf("the service has seen a claim of the client: %s", got.raw)
 	}
+	for _, name := range []string{"X.Auth.Workspace", "X~Auth-Key-Id"} { // some services take these for it as well
+		smuggled := asBearer(token)
+		smuggled[name] = []string{"root"}
+		s.call(somebody, smuggled)
+		for _, got := range s.service.take() {
+			if strings.Contains(got.raw, "root") {
+				s.t.Errorf("the service has seen a claim of the client: %s", got.raw)
+			}
+		}
+	}
 	for _, name := range []string{"x_auth_workspace", "X_Auth_Key_Id", "x-auth_Subject", "X_AUTH-SCOPE", "X_Api_Key"} {
 		smuggled := asBearer(token)
 		smuggled[name] = []string{"root"}
@@ -274,6 +285,23 @@ func (s *site) claims(key manage.Issued, token string, strips bool) {
 	}
 	lies.Del("Authorization")
 	s.stopped(somebody, lies, http.StatusUnauthorized)
+
+	// No service is asked to change to a protocol in which further requests come: after
+	// that nobody would be asked about them.
+	for _, protocols := range [][]string{{"h2c"}, {"H2C"}, {"websocket, h2c"}, {"websocket", "h2c"}, {"h2c", "websocket"}, {"TLS/1.0"}} {
+		changing := asBearer(token)
+		changing["Connection"], changing["Upgrade"] = []string{"Upgrade, HTTP2-Settings"}, protocols
+		changing["Http2-Settings"] = []string{"AAMAAABkAARAAAAAAAIAAAAA"}
+		status, _ := s.call(somebody, changing)
+		for _, got := range s.service.take() {
+			if got.header.Get("Upgrade") != "" {
+				s.t.Errorf("the service is asked to change its protocol: %s", got.raw)
+			}
+		}
+		if !slices.Contains([]int{http.StatusOK, http.StatusBadRequest, http.StatusNotFound}, status) {
+			s.t.Errorf("Upgrade to %q: %d", protocols, status)
+		}
+	}
 
 	// What Connection names, a proxy takes out of the request.
 	for _, names := range []string{"X-Auth-Workspace, x-auth-subject", "close, AUTHORIZATION"} {

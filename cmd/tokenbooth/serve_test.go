@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,6 +112,24 @@ func TestServeRefusesSecrets(t *testing.T) {
 	serveReady(t, env).stop()
 
 	newerPepper(t, env, files[0])
+}
+
+// A variable that is missing in a new shell must not change what is in every token
+// without a word.
+func TestServeTellsOfAnotherIssuer(t *testing.T) {
+	t.Parallel()
+	const told = "the issuer is another one than before: services refuse new tokens until they are configured for it; set issuer if that was not meant"
+	env := onSQLite(t.TempDir())
+	for _, start := range []struct {
+		issuer string
+		warns  bool
+	}{{"http://localhost:8080", false}, {"http://localhost:8080", false}, {"https://login.example.com", true}, {"https://login.example.com", false}} {
+		r := serveReady(t, slices.Concat(env, []string{"TOKENBOOTH_ISSUER=" + start.issuer}))
+		if _, warned := r.event(told); warned != start.warns {
+			t.Errorf("%s: warned %t, want %t", start.issuer, warned, start.warns)
+		}
+		r.stop()
+	}
 }
 
 // newerPepper puts a newer pepper in front of the old one. As long as no secret

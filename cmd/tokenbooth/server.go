@@ -75,6 +75,9 @@ func newServer(ctx context.Context, b *backend, log *slog.Logger) (*server, erro
 	if err := b.manager.EnsureSigningKeys(ctx, manage.Operator("setup")); err != nil {
 		return nil, err
 	}
+	if err := b.noteIssuer(ctx, log); err != nil {
+		return nil, err
+	}
 	host, _ := os.Hostname() // only for people who look at the table
 	s.follower = &change.Follower{
 		Database: b.db, Host: fmt.Sprintf("%s:%d", host, os.Getpid()), Log: log, Now: b.now,
@@ -151,6 +154,7 @@ func (s *server) mount() error {
 		return err
 	}
 	e := newEcho(s.config, s.log, s.metrics)
+	e.Pre(s.lastAnswers)
 	if s.tracing != nil {
 		e.Pre(s.tracing.requests)
 	}
@@ -168,7 +172,7 @@ func (s *server) mount() error {
 	if err := s.newConsole().Mount(e); err != nil {
 		return err
 	}
-	s.public = newHTTPServer(s.lastAnswers(e), s.log)
+	s.public = newHTTPServer(e, s.log)
 	s.public.ConnState = noteState
 	s.ops = newHTTPServer(s.operations(), s.log)
 	return nil

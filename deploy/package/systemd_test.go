@@ -141,7 +141,8 @@ func TestAdminCommand(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	bin := t.TempDir()
-	text := read(t, unit) + "\n# /etc/systemd/system/tokenbooth.service.d/override.conf\n" + read(t, "../systemd/postgres-and-redis.conf")
+	text := read(t, unit) + "\n# /etc/systemd/system/tokenbooth.service.d/override.conf\n" + read(t, "../systemd/postgres-and-redis.conf") +
+		"DynamicUser=no\n" // as the guide says for a journal on another disk
 	tools := map[string]string{
 		"systemctl":   "#!/bin/sh\ncat <<'END'\n" + text + "\nEND\n",
 		"systemd-run": "#!/bin/sh\nfor a; do printf '%s\\n' \"$a\"; done\n",
@@ -157,7 +158,10 @@ func TestAdminCommand(t *testing.T) {
 			t.Errorf("the credential %s is not loaded", value)
 		}
 	}
-	for _, name := range []string{"DynamicUser", "User", "StateDirectory", "StateDirectoryMode", "UMask"} {
+	if values := unitSettings(text, "DynamicUser"); !strings.Contains(asked, "--property=DynamicUser="+values[len(values)-1]+"\n") {
+		t.Errorf("the last of DynamicUser=%v is not handed on", values)
+	}
+	for _, name := range []string{"User", "StateDirectory", "StateDirectoryMode", "UMask"} {
 		for _, value := range unitSettings(text, name) {
 			if !strings.Contains(asked, "--property="+name+"="+value+"\n") {
 				t.Errorf("%s=%s of the unit is not handed on", name, value)

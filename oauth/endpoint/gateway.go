@@ -175,17 +175,27 @@ func (g *Gateway) checkPeer(r *http.Request) error {
 // is in the URL, where the service would see it.
 func (h *Handler) checkClient(r *http.Request, asked question) error {
 	for name := range r.Header {
-		if !strings.Contains(name, "_") {
+		hyphened := strings.Map(hyphen, name)
+		if hyphened == name {
 			continue
 		}
-		if meant := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")); meant == apiKeyHeader || slices.Contains(identityHeaders, meant) {
-			return oauth.Errorf(oauth.InvalidRequest, "There is a header that spells %s with underscores, which some services take for it: leave it out.", meant)
+		if meant := http.CanonicalHeaderKey(hyphened); meant == apiKeyHeader || slices.Contains(identityHeaders, meant) {
+			return oauth.Errorf(oauth.InvalidRequest, "There is a header that spells %s with underscores or the like, which some services take for it: leave it out.", meant)
 		}
 	}
 	if holdsSecret(h.Grant.Format, asked.url) {
 		return oauth.Errorf(oauth.InvalidRequest, "The URL holds the secret of an API key, and may have been logged on the way: rotate the key, and send its secret as Authorization: Bearer.")
 	}
 	return nil
+}
+
+// hyphen takes the underscores, dots and other marks in the name of a header for
+// hyphens, as services do that make a variable of each header.
+func hyphen(r rune) rune {
+	if (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') {
+		return '-'
+	}
+	return r
 }
 
 const apiKeyHeader = "X-Api-Key"

@@ -233,6 +233,9 @@ func TestGatewayRefuses(t *testing.T) {
 			"workspace of a key":  {both(bearing(secret), needing(k, nil, "ws_0000000000000000000000000")), 403, `error="insufficient_scope"`},
 			"identity, smuggled":  {both(bearing(token), setHeader("X_Auth_Workspace", "other")), 400, ""},
 			"identity, half":      {both(bearing(token), setHeader("X-Auth_Key-id", "other")), 400, ""},
+			"identity, dots":      {both(bearing(token), setHeader("X.Auth.Workspace", "other")), 400, ""},
+			"identity, marks":     {both(bearing(token), setHeader("X~Auth-Key!ID", "other")), 400, ""},
+			"key, dots":           {both(bearing(token), setHeader("x.api.key", secret)), 400, ""},
 			"key, smuggled":       {both(bearing(token), setHeader("x_api_key", secret)), 400, ""},
 			"more than one claim": {both(bearing(token), setHeader("X-Forwarded-For", theClient, "unknown")), 403, ""},
 		} {
