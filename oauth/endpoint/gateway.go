@@ -3,10 +3,11 @@ package endpoint
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -200,17 +201,26 @@ func hyphen(r rune) rune {
 
 const apiKeyHeader = "X-Api-Key"
 
-// holdsSecret reports whether a word of a URL is a whole secret of ours. Names that only
-// begin like one are none.
+// holdsSecret reports whether a word of a URL is a whole secret of ours, also if it is
+// percent-encoded, or was once more by who built the URL. Names that only begin like one
+// are none.
 func holdsSecret(format *keys.Format, address string) bool {
-	if plain, err := url.PathUnescape(address); err == nil {
-		address = plain
-	}
+	address = decoded(decoded(address))
 	words := strings.FieldsFunc(address, func(r rune) bool {
 		return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	})
 	return slices.ContainsFunc(words, func(word string) bool {
 		_, err := format.ParseSecret(word)
 		return err == nil
+	})
+}
+
+// escape is a percent-encoded byte. What looks like half of one is left as it is.
+var escape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+func decoded(text string) string {
+	return escape.ReplaceAllStringFunc(text, func(e string) string {
+		b, _ := hex.DecodeString(e[1:])
+		return string(b)
 	})
 }

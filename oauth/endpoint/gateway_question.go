@@ -78,11 +78,13 @@ func extAuthz(r *http.Request) (question, error) {
 }
 
 // checkForwardedFor makes sure that the gateway tells whose request it is: keys may
-// be bound to networks, and the gateway's own address must not count for them.
+// be bound to networks, and the gateway's own address must not count for them, as it
+// would where a single hop is no address.
 func checkForwardedFor(r *http.Request) error {
-	hops := strings.Split(strings.Join(r.Header.Values(echo.HeaderXForwardedFor), ","), ",")
-	if _, err := netip.ParseAddr(strings.TrimSpace(hops[len(hops)-1])); err != nil {
-		return notUnderstood("The gateway has to send X-Forwarded-For, which ends in the address of its client without a port.")
+	for hop := range strings.SplitSeq(strings.Join(r.Header.Values(echo.HeaderXForwardedFor), ","), ",") {
+		if address, err := netip.ParseAddr(strings.TrimSpace(hop)); err != nil || address.Zone() != "" {
+			return notUnderstood("The gateway has to send X-Forwarded-For with addresses alone, without ports or zones, and that of its client last.")
+		}
 	}
 	return nil
 }

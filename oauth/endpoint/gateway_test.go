@@ -237,6 +237,8 @@ func TestGatewayRefuses(t *testing.T) {
 			"identity, marks":     {both(bearing(token), setHeader("X~Auth-Key!ID", "other")), 400, ""},
 			"key, dots":           {both(bearing(token), setHeader("x.api.key", secret)), 400, ""},
 			"key, smuggled":       {both(bearing(token), setHeader("x_api_key", secret)), 400, ""},
+			"address with a zone": {both(bearing(token), setHeader("X-Forwarded-For", "fe80::1%eth0")), 403, ""},
+			"hop without address": {both(bearing(token), setHeader("X-Forwarded-For", "unknown, "+theClient)), 403, ""},
 			"more than one claim": {both(bearing(token), setHeader("X-Forwarded-For", theClient, "unknown")), 403, ""},
 		} {
 			t.Run(k.name+"/"+name, func(t *testing.T) {
@@ -352,7 +354,8 @@ func TestGatewaySecretInURL(t *testing.T) {
 			b.ask(kinds[2], bearing(token), func(r *http.Request) { r.RequestURI = endpoint.ExtAuthzPath + target }),
 		}
 	}
-	for _, target := range []string{"/orders?key=" + secret, "/x/" + secret + "/y", "/a?b=%22" + secret + "#c"} {
+	for _, target := range []string{"/orders?key=" + secret, "/x/" + secret + "/y", "/a?b=%22" + secret + "#c",
+		"/a?b=%74" + secret[1:], "/a?b=%2574" + secret[1:], "/%zz?b=%74" + secret[1:]} {
 		for i, a := range urls(target) {
 			b.refused(kinds[i], a, http.StatusBadRequest, "rotate the key")
 		}

@@ -64,6 +64,14 @@ func (k *keptTokens) put(secret secretDigest, token keptToken, now time.Time) {
 	k.young[secret] = token
 }
 
+// drop forgets the token of a key that is refused.
+func (k *keptTokens) drop(secret secretDigest) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.young, secret)
+	delete(k.old, secret)
+}
+
 // keyToken is a token for a raw key: the one that was issued for it a moment ago, if
 // a new one would say the same, else a new one. The key is authenticated each time,
 // from where this request comes; the exchange, which counts in the quota and in the
@@ -109,8 +117,12 @@ func (h *Handler) keptToken(ctx context.Context, name secretDigest, secret strin
 		return "", false
 	}
 	client, err := h.Grant.Authenticate(ctx, grant.Credentials{Secret: secret}, from)
-	if err != nil || !client.At.Before(kept.until) || client.Denies(kept.claims) || client.WorkspaceSlug != kept.claims.Workspace {
+	if err != nil {
+		h.Gateway.kept.drop(name)
 		return "", false // an exchange says why, and records it
+	}
+	if !client.At.Before(kept.until) || client.Denies(kept.claims) || client.WorkspaceSlug != kept.claims.Workspace {
+		return "", false
 	}
 	granted, err := h.Policy.Decide(&client.Bounds, client.Record, h.Gateway.request(), client.At)
 	if err != nil || !slices.Equal(granted.Scope, kept.claims.Scope) {
