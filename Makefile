@@ -29,7 +29,7 @@ test: go deps test-chart ## run every test
 	if [ "$$(go env CGO_ENABLED)" != 1 ] || ! command -v "$${cc%% *}" >/dev/null; then \
 		race=; echo "test: no C compiler or no cgo, so without the race detector"; \
 	fi; \
-	go test $$race -pgo=off -timeout 20m -shuffle=on ./...
+	go test $$race -pgo=off -timeout 30m -shuffle=on ./...
 
 # Its tests read files of the whole tree, which go test does not look at before it takes an old result.
 test-chart: go ## render the Helm chart and check what comes out

@@ -115,7 +115,7 @@ func TestPostgRESTPage(t *testing.T) {
 	db, err := sql.Open("pgx", schematest.PostgresURL(t))
 	check(t, err)
 	t.Cleanup(func() {
-		_, err := db.ExecContext(context.Background(), "drop schema api cascade; drop role api_client; drop role authenticator")
+		_, err := db.ExecContext(context.Background(), "drop schema api cascade; drop schema token cascade; drop role api_client; drop role authenticator")
 		check(t, errors.Join(err, db.Close()))
 	})
 	_, err = db.ExecContext(t.Context(), page.files["api.sql"])
@@ -135,7 +135,7 @@ func TestPostgRESTPage(t *testing.T) {
 		return tx.Commit()
 	}
 	create := func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(t.Context(), "insert into api.collectors (workspace, name) values (coalesce(api.claim('workspace_id'), ''), 'one')")
+		_, err := tx.ExecContext(t.Context(), "insert into api.collectors (workspace, name) values (coalesce(token.claim('workspace_id'), ''), 'one')")
 		return err
 	}
 	counted := func(claims string) (n int) {
