@@ -18,10 +18,8 @@ import (
 )
 
 // writerPragmas are for transactions of hundreds of rows with indexes all over the file: in the usual
-// 2 MB of pages they are written and read again before they are committed. The log is copied into the
-// file every 250 pages instead of 1,000: all that time, a millisecond then, nothing else is answered on
-// a single processor.
-var writerPragmas = []string{"cache_size(-16384)", "wal_autocheckpoint(250)"}
+// 2 MB of pages they are written and read again before they are committed.
+var writerPragmas = []string{"cache_size(-16384)"}
 
 func openSQLite(ctx context.Context, rest string) (*DB, error) {
 	path, synchronous, err := parseSQLite(rest)

@@ -29,7 +29,7 @@ func insertFor(d schema.Dialect) (insert insertFunc, enough int) {
 // up to batchMax.
 const (
 	enoughForArrays = 1_000
-	enoughPrepared  = 250
+	enoughPrepared  = 500
 	rowsOfArrays    = 200
 	rowsPrepared    = 20
 )
