@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -12,7 +13,7 @@ import (
 // MadeByDev marks a database of throw-away data.
 const MadeByDev = "dev"
 
-// Installation says what made the database and which secrets belong to it.
+// Installation says what made the database, and which secrets and issuer belong to it.
 type Installation struct {
 	MadeBy       string `db:"made_by"`      // "dev", or empty
 	Fingerprints string `db:"fingerprints"` // of the secrets that belong to it: a JSON object
@@ -30,6 +31,14 @@ func FindInstallation(ctx context.Context, q sqlx.ExtContext) (Installation, err
 		return i, fmt.Errorf("read installation: %w", err)
 	}
 	return i, nil
+}
+
+// Prints are the fingerprints by name.
+func (i Installation) Prints() (prints map[string]string, err error) {
+	if err := json.Unmarshal([]byte(i.Fingerprints), &prints); err != nil {
+		return nil, fmt.Errorf("the installation's fingerprints: %w", err)
+	}
+	return prints, nil
 }
 
 // SetFingerprints replaces the fingerprints.

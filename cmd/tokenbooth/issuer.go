@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 
 	"github.com/tokenbooth/tokenbooth/workspace"
@@ -21,9 +19,9 @@ func (b *backend) noteIssuer(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	var prints map[string]string
-	if err := json.Unmarshal([]byte(installation.Fingerprints), &prints); err != nil {
-		return fmt.Errorf("the installation's fingerprints: %w", err)
+	prints, err := installation.Prints()
+	if err != nil {
+		return err
 	}
 	before, now := prints[issuerPrint], b.config.Issuer
 	if before == now {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -73,9 +72,6 @@ func installationOf(ctx context.Context, q sqlx.ExtContext) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var prints map[string]string
-	if err := json.Unmarshal([]byte(installation.Fingerprints), &prints); err != nil {
-		return "", fmt.Errorf("the installation's fingerprints: %w", err)
-	}
-	return prints["id_key"], nil
+	prints, err := installation.Prints()
+	return prints["id_key"], err
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -191,9 +190,9 @@ func fingerprint(secret string) string {
 // stored: the ID key and the peppers in use. One that nothing depends on yet may
 // be replaced, so a slip in a new one can be mended.
 func checkFingerprints(s secretText, installation workspace.Installation, peppersInUse []int64) error {
-	var stored map[string]string
-	if err := json.Unmarshal([]byte(installation.Fingerprints), &stored); err != nil {
-		return fmt.Errorf("the installation's fingerprints: %w", err)
+	stored, err := installation.Prints()
+	if err != nil {
+		return err
 	}
 	if len(peppersInUse) == 0 {
 		return nil

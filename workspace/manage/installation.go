@@ -37,9 +37,9 @@ func (m *Manager) SetFingerprints(ctx context.Context, by Caller, prints map[str
 		if err != nil {
 			return err
 		}
-		noted := map[string]string{}
-		if err := json.Unmarshal([]byte(installation.Fingerprints), &noted); err != nil {
-			return fmt.Errorf("stored fingerprints: %w", err)
+		noted, err := installation.Prints()
+		if err != nil {
+			return err
 		}
 		merged := maps.Clone(noted)
 		maps.Copy(merged, prints)

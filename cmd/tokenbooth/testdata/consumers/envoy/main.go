@@ -1,4 +1,4 @@
-// Checks the configuration of Envoy that is its argument: every field must be one that
+// Command envoy checks the configuration of Envoy that is its argument: every field must be one that
 // Envoy's API has, and every value one that its rules allow.
 package main
 

@@ -1,4 +1,4 @@
-// Judges tokens as the API server of Kubernetes does, with its own code: it reads the
+// Command kubernetes judges tokens as the API server of Kubernetes does, with its own code: it reads the
 // file of --authentication-config that is its argument. One JSON object with a token
 // a line comes in, one with the verdict goes out.
 package main
