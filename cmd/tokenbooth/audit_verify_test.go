@@ -58,7 +58,7 @@ func recordAndVerify(t *testing.T, url string, env []string) {
 	if p, code := runCommand(t, env, "audit", "verify"); code != exitOK || !strings.HasSuffix(p.out.String(), " 3 exchanges: whole.\n") {
 		t.Errorf("verify ended with %d: %s%s", code, &p.out, &p.log)
 	}
-	if _, err := db.Writer().ExecContext(t.Context(), `UPDATE exchange_events SET address = '192.0.2.1' WHERE action = ?`, audit.TokenIssue); err != nil {
+	if _, err := db.Writer().ExecContext(t.Context(), `UPDATE exchange_bundles SET records = REPLACE(records, '127.0.0.1', '192.0.2.1') WHERE action = ?`, audit.TokenIssue); err != nil {
 		t.Fatal(err)
 	}
 	if p, code := runCommand(t, env, "audit", "verify"); code != exitFailure || !strings.Contains(p.out.String(), "exchanges: exchanges of batch 1 were changed") {

@@ -79,13 +79,77 @@ func TestRecordsSurviveTheirMigration(t *testing.T) {
 			check(err)
 		}
 		before := all()
-		check(db.Migrate(t.Context()))
+		check(db.MigrateTo(t.Context(), 7))
 		if diff := cmp.Diff(before, all()); diff != "" || len(before) != 3 {
 			t.Errorf("%d records before (-before +after):\n%s", len(before), diff)
 		}
 		_, err := db.Writer().ExecContext(t.Context(), `INSERT INTO exchange_events SELECT * FROM exchange_events WHERE position = 1`)
 		if err == nil {
 			t.Error("two records have the same place in a batch")
+		}
+	})
+}
+
+// Records become bundles: whoever reads them in SQL sees what was there, and a binary of
+// the release before goes on writing and removing.
+func TestRecordsBecomeBundles(t *testing.T) {
+	eachURL(t, func(t *testing.T, url string) {
+		db := open(t, url)
+		const columns = `batch, position, id, at, workspace_id, key_id, owner_id, secret_id, action, outcome, address, agent, request_id, detail, count`
+		all := func() (rows []string) {
+			t.Helper()
+			err := sqlx.SelectContext(t.Context(), db.Reader(), &rows, `SELECT CONCAT_WS('|', `+columns+`) FROM exchange_events ORDER BY batch, position`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return rows
+		}
+		insert := func(batch, position int, key string, at int64, agent string) {
+			t.Helper()
+			marks := `?, ?, ?, ?, 'ws', ?, 'owner', 'secret', 'token.issue', 'issued', '192.0.2.1', ?, 'req', '{"jti":"x"}', 7`
+			query := `INSERT OR FAIL INTO exchange_events (` + columns + `) VALUES (` + marks + `)`
+			if db.Dialect() == schema.PostgreSQL {
+				query = `INSERT INTO exchange_events (` + columns + `) VALUES (` + marks + `)`
+			}
+			if _, err := db.Writer().ExecContext(t.Context(), query, batch, position, fmt.Sprint("exc_", batch, position), at, key, agent); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const minute = 60_000_000
+		if err := db.MigrateTo(t.Context(), 8); err != nil {
+			t.Fatal(err)
+		}
+		insert(1, 0, "a", 5, `"quoted\\"`)
+		insert(1, 1, "b", 6, "\u00fc\u2028<&>")
+		insert(1, 2, "a", minute-1, "")
+		insert(1, 3, "a", minute, "in the next minute")
+		insert(2, 0, "a", minute+7, "")
+		before := all()
+		if err := db.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, all()); diff != "" || len(before) != 5 {
+			t.Errorf("%d records before (-before +after):\n%s", len(before), diff)
+		}
+		var bundles []string
+		err := sqlx.SelectContext(t.Context(), db.Reader(), &bundles, `SELECT CONCAT_WS(' ', batch, bundle, key_id, since_at, until_at, count) FROM exchange_bundles ORDER BY batch, bundle`)
+		want := []string{"1 0 a 5 59999999 14", "1 1 b 6 6 7", "1 3 a 60000000 60000000 7", "2 0 a 60000007 60000007 7"}
+		if diff := cmp.Diff(want, bundles); diff != "" || err != nil {
+			t.Errorf("%v\n%s", err, diff)
+		}
+		insert(3, 0, "c", minute+8, "an older binary")
+		insert(3, 1, "c", minute+9, `"`)
+		if got := all(); len(got) != 7 || !strings.Contains(got[5], "an older binary") {
+			t.Errorf("an older binary has written %q", got)
+		}
+		if _, err := db.Writer().ExecContext(t.Context(), `DELETE FROM exchange_events WHERE batch BETWEEN ? AND ?`, 1, 2); err != nil {
+			t.Fatal(err)
+		}
+		if got := all(); len(got) != 2 {
+			t.Errorf("an older binary has left %q", got)
+		}
+		if oldest, err := db.Window(t.Context()); err != nil || oldest != 8 {
+			t.Errorf("the window reaches back to %d, %v; want 8", oldest, err)
 		}
 	})
 }
@@ -179,7 +243,7 @@ func TestDialectsAreInStep(t *testing.T) {
 	}
 }
 
-// tablesOf lists each "table.column", with "NOT NULL" where that is so, and each named index.
+// tablesOf lists each "table.column", of views too, with "NOT NULL" where that is so, and each named index.
 // The version table is goose's own.
 func tablesOf(t *testing.T, db *schema.DB) (names []string) {
 	t.Helper()
@@ -192,7 +256,7 @@ func tablesOf(t *testing.T, db *schema.DB) (names []string) {
 		// SQLite alone allows NULL in a primary key.
 		query = `
 			SELECT t.name || '.' || c.name || CASE WHEN c."notnull" = 1 OR c.pk > 0 THEN ' NOT NULL' ELSE '' END AS name
-			FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name NOT GLOB 'sqlite_*'
+			FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type IN ('table', 'view') AND t.name NOT GLOB 'sqlite_*'
 			UNION SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL`
 	}
 	query = "SELECT name FROM (" + query + ") AS names WHERE name NOT LIKE 'goose%' ORDER BY name"

@@ -106,7 +106,7 @@ func TestStrictRecord(t *testing.T) {
 	go func() { b.Exchanges.Run(ctx); close(ran) }()
 	defer func() { stop(); <-ran }()
 	must(b.Issue(t.Context(), request(k, policy.Request{})))(t)
-	b.exec(t, `ALTER TABLE exchange_events RENAME TO away`)
+	b.exec(t, `ALTER TABLE exchange_bundles RENAME TO away`)
 	b.pass(time.Minute)
 	for name, r := range map[string]grant.Request{
 		"right": request(k, policy.Request{}), "wrong": {Credentials: b.wrong(k), Origin: abroad}, "unknown": {Origin: abroad},
@@ -122,7 +122,7 @@ func TestStrictRecord(t *testing.T) {
 	if used, _ := b.notes(t, k); used.At.Equal(b.now()) {
 		t.Error("an exchange that was not answered is noted as a use")
 	}
-	b.exec(t, `ALTER TABLE away RENAME TO exchange_events`)
+	b.exec(t, `ALTER TABLE away RENAME TO exchange_bundles`)
 	must(b.Issue(t.Context(), request(k, policy.Request{})))(t)
 	if uses := must(keys.Read(t.Context(), b.db.Reader(), k.ID))(t).Uses; uses != 2 {
 		t.Errorf("%d uses are counted of two that were answered", uses)

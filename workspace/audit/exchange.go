@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
 
@@ -53,43 +52,19 @@ type Exchange struct {
 
 // exchangeRow is an exchange in its place.
 type exchangeRow struct {
-	Batch    int64 `db:"batch"` // the number of its event on the chain
-	Position int64 `db:"position"`
+	Batch    int64 // the number of its event on the chain
+	Position int64
 	Exchange
-}
-
-// exchangeColumns are in the order of numbers and then texts.
-const exchangeColumns = `batch, position, at, count, id, workspace_id, key_id, owner_id, secret_id, action, outcome, address, agent, request_id, detail`
-
-const (
-	numberColumns = 4
-	textColumns   = 11
-)
-
-func (r *exchangeRow) numbers() [numberColumns]int64 {
-	return [...]int64{r.Batch, r.Position, r.At.UnixMicro(), r.Count}
-}
-
-func (r *exchangeRow) texts() [textColumns]string {
-	return [...]string{
-		r.ID, string(r.WorkspaceID), r.KeyID, r.OwnerID, r.SecretID,
-		r.Action, r.Outcome, r.Address, r.Agent, r.RequestID, r.Detail,
-	}
-}
-
-// faithful reports whether the hash covers all that the row holds.
-func (r *exchangeRow) faithful() bool {
-	return utf8.ValidString(r.ID + string(r.WorkspaceID) + r.KeyID + r.OwnerID + r.SecretID +
-		r.Action + r.Outcome + r.Address + r.Agent + r.RequestID + r.Detail)
 }
 
 // appendBatch writes a batch and its event. What was dropped before it is told.
 func (w *Writer) appendBatch(ctx context.Context, tx sqlx.ExtContext, batch []Exchange, dropped uint64) error {
-	rows := make([]exchangeRow, len(batch))
+	var bundles []bundle
 	p := newPace(w.Pending, w.enough)
 	e := Event{Chain: Exchanges, At: workspace.At(time.Now()), Action: batchAction, ActorKind: serverKind}
 	err := appendWith(ctx, tx, e, func(seq int64) (map[string]any, error) {
-		root := arrange(rows, batch, seq, p)
+		var root [sha256.Size]byte
+		bundles, root = arrange(batch, seq, p)
 		detail := map[string]any{"count": len(batch), "root": hex.EncodeToString(root[:])}
 		if dropped > 0 {
 			detail["dropped"] = dropped
@@ -99,21 +74,20 @@ func (w *Writer) appendBatch(ctx context.Context, tx sqlx.ExtContext, batch []Ex
 	if err != nil {
 		return err
 	}
-	return w.insert(ctx, tx, rows, p)
+	return w.insert(ctx, tx, bundles, len(batch), p)
 }
 
-// arrange makes the rows of a batch and returns the root over them.
-func arrange(rows []exchangeRow, batch []Exchange, seq int64, p *pace) [sha256.Size]byte {
-	leaves := make([][sha256.Size]byte, len(rows))
-	ids := exchangeIDs(len(rows))
+// arrange makes the bundles of a batch, with the root over its exchanges.
+func arrange(batch []Exchange, seq int64, p *pace) ([]bundle, [sha256.Size]byte) {
+	leaves := make([][sha256.Size]byte, len(batch))
+	ids := exchangeIDs(len(batch))
 	var h leafHasher
-	for i := range rows {
-		rows[i] = exchangeRow{Batch: seq, Position: int64(i), Exchange: batch[i]}
-		rows[i].ID = ids[i]
-		leaves[i] = h.hash(&rows[i])
+	for i := range batch {
+		batch[i].ID = ids[i]
+		leaves[i] = h.hash(seq, int64(i), &batch[i])
 		p.rest()
 	}
-	return merkleRoot(leaves)
+	return newBundler(seq, batch).bundles(p), merkleRoot(leaves)
 }
 
 // Digits of an exchange's ID that tell its place in its batch, in an alphabet that

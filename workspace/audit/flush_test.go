@@ -113,10 +113,9 @@ func TestManyAreWrittenSooner(t *testing.T) {
 func TestFailedBatchLeavesNothing(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		w := writer(db)
-		exec(t, db, `CREATE UNIQUE INDEX once ON exchange_events (request_id)`)
+		exec(t, db, `CREATE UNIQUE INDEX once ON exchange_bundles (key_id)`)
 		for i := range 500 {
-			e := use("tbk_1", 0)
-			e.RequestID = fmt.Sprint(i % 499)
+			e := use(fmt.Sprint("tbk_", i%499), i/499)
 			check(t, w.Record(t.Context(), e))
 		}
 		if err := w.Flush(t.Context()); err == nil {

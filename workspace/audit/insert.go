@@ -11,11 +11,11 @@ import (
 	"github.com/tokenbooth/tokenbooth/deploy/schema"
 )
 
-// insertFunc writes the rows of a batch.
-type insertFunc func(ctx context.Context, tx sqlx.ExtContext, rows []exchangeRow, p *pace) error
+// insertFunc writes the bundles of a batch of so many exchanges.
+type insertFunc func(ctx context.Context, tx sqlx.ExtContext, bundles []bundle, exchanges int, p *pace) error
 
-// insertFor is the cheapest way of each database, and how many rows are enough for a
-// transaction. Most of what recording costs the server is here.
+// insertFor is the cheapest way of each database, and how many exchanges are enough for a
+// transaction.
 func insertFor(d schema.Dialect) (insert insertFunc, enough int) {
 	if d == schema.PostgreSQL {
 		return insertArrays, enoughForArrays
@@ -23,22 +23,22 @@ func insertFor(d schema.Dialect) (insert insertFunc, enough int) {
 	return insertPrepared, enoughPrepared
 }
 
-// Rows of a transaction and of a statement: so many that its own cost is shared, so few
-// that it is short. SQLite commits on the processor that answers exchanges, which wait
-// for it: 1,000 rows take it 5 ms. When more come than it gets done, transactions grow,
-// up to batchMax.
+// Exchanges of a transaction and of a statement: so many that its own cost is shared, so
+// few that it is short. SQLite commits on the processor that answers exchanges, which wait
+// for it. When more come than it gets done, transactions grow, up to batchMax.
 const (
 	enoughForArrays = 1_000
 	enoughPrepared  = 500
-	rowsOfArrays    = 200
-	rowsPrepared    = 20
+	atOnceArrays    = 500
+	atOncePrepared  = 100
+	rowsPrepared    = 20 // of a statement, however few exchanges they hold
 )
 
 // insertArrays sends an array for each column. One text serves any number of rows,
 // so it stays prepared, and each value is encoded once and described never.
-func insertArrays(ctx context.Context, tx sqlx.ExtContext, rows []exchangeRow, p *pace) error {
-	for chunk := range slices.Chunk(rows, rowsOfArrays) {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO exchange_events (`+exchangeColumns+`)
+func insertArrays(ctx context.Context, tx sqlx.ExtContext, bundles []bundle, exchanges int, p *pace) error {
+	for chunk := range slices.Chunk(bundles, share(len(bundles), atOnceArrays, exchanges)) {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO exchange_bundles (`+bundleColumns+`)
 			SELECT * FROM unnest(`+arrayMarks+`)`, arrays(chunk)...); err != nil {
 			return err
 		}
@@ -47,11 +47,13 @@ func insertArrays(ctx context.Context, tx sqlx.ExtContext, rows []exchangeRow, p
 	return nil
 }
 
-const arrayMarks = `CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
-	CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]),
-	CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[])`
+// share is how many of so many bundles hold about so many of the exchanges, but one at least.
+func share(bundles, of, exchanges int) int { return max(1, bundles*of/max(exchanges, of)) }
 
-func arrays(rows []exchangeRow) []any {
+const arrayMarks = `CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
+	CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[])`
+
+func arrays(rows []bundle) []any {
 	args := make([]any, 0, numberColumns+textColumns)
 	numbers, texts := make([]int64, numberColumns*len(rows)), make([]string, textColumns*len(rows))
 	for i := range rows {
@@ -74,11 +76,12 @@ func arrays(rows []exchangeRow) []any {
 // insertPrepared parses the statement once for a batch. OR FAIL spares SQLite the
 // copy of every page that it would need for undoing one statement of several rows:
 // a failure undoes the whole transaction here.
-func insertPrepared(ctx context.Context, tx sqlx.ExtContext, rows []exchangeRow, p *pace) error {
+func insertPrepared(ctx context.Context, tx sqlx.ExtContext, bundles []bundle, exchanges int, p *pace) error {
+	rows := min(rowsPrepared, share(len(bundles), atOncePrepared, exchanges))
 	var insert *sql.Stmt
 	var args []any
-	for chunk := range slices.Chunk(rows, rowsPrepared) {
-		if insert == nil || len(chunk) < rowsPrepared {
+	for chunk := range slices.Chunk(bundles, rows) {
+		if insert == nil || len(chunk) < rows {
 			next, err := prepareInsert(ctx, tx, len(chunk))
 			if err != nil {
 				return err
@@ -100,10 +103,10 @@ func prepareInsert(ctx context.Context, tx sqlx.ExtContext, rows int) (*sql.Stmt
 	if !ok {
 		return nil, errors.New("the transaction cannot prepare statements")
 	}
-	return preparer.PrepareContext(ctx, `INSERT OR FAIL INTO exchange_events (`+exchangeColumns+`) VALUES `+tuples(rows, numberColumns+textColumns))
+	return preparer.PrepareContext(ctx, `INSERT OR FAIL INTO exchange_bundles (`+bundleColumns+`) VALUES `+tuples(rows, numberColumns+textColumns))
 }
 
-func appendValues(args []any, rows []exchangeRow) []any {
+func appendValues(args []any, rows []bundle) []any {
 	for i := range rows {
 		for _, n := range rows[i].numbers() {
 			args = append(args, n)

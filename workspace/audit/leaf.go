@@ -6,27 +6,28 @@ import (
 	"unicode/utf8"
 )
 
-// leafHasher hashes rows, one after the other in the same memory.
+// leafHasher hashes exchanges, one after the other in the same memory.
 type leafHasher struct{ text []byte }
 
-// hash is the row's leaf in the tree: of every column, in canonical JSON.
-func (h *leafHasher) hash(r *exchangeRow) [sha256.Size]byte {
-	h.text = r.appendCanonical(append(h.text[:0], leafPrefix))
+// hash is the exchange's leaf in the tree: of all that is told of it, in canonical JSON.
+func (h *leafHasher) hash(batch, position int64, e *Exchange) [sha256.Size]byte {
+	h.text = appendCanonical(append(h.text[:0], leafPrefix), batch, position, e)
 	return sha256.Sum256(h.text)
 }
 
-// appendCanonical appends what canonical makes of the row's columns: the server
-// hashes each exchange, and reflection would cost more than the hash.
-func (r *exchangeRow) appendCanonical(b []byte) []byte {
-	b = strconv.AppendInt(append(b, '['), r.Batch, 10)
-	b = strconv.AppendInt(append(b, ','), r.Position, 10)
-	b = appendString(append(b, ','), r.ID)
-	b = strconv.AppendInt(append(b, ','), r.At.UnixMicro(), 10)
-	texts := r.texts()
-	for _, text := range texts[1:] {
+// appendCanonical appends what canonical makes of an exchange in its place: the server
+// hashes each, and reflection would cost more than the hash.
+func appendCanonical(b []byte, batch, position int64, e *Exchange) []byte {
+	b = strconv.AppendInt(append(b, '['), batch, 10)
+	b = strconv.AppendInt(append(b, ','), position, 10)
+	b = appendString(append(b, ','), e.ID)
+	b = strconv.AppendInt(append(b, ','), e.At.UnixMicro(), 10)
+	for _, text := range [...]string{
+		string(e.WorkspaceID), e.KeyID, e.OwnerID, e.SecretID, e.Action, e.Outcome, e.Address, e.Agent, e.RequestID, e.Detail,
+	} {
 		b = appendString(append(b, ','), text)
 	}
-	b = strconv.AppendInt(append(b, ','), r.Count, 10)
+	b = strconv.AppendInt(append(b, ','), e.Count, 10)
 	return append(b, ']')
 }
 

@@ -16,12 +16,12 @@ import (
 // How much one call removes at most, or a little more, so that its transaction is
 // short.
 const (
-	pruneBatches = 1_000
-	pruneRows    = 10_000
+	pruneBatches   = 1_000
+	pruneExchanges = 10_000
 )
 
 // Prune removes batches of exchanges that are wholly older than an instant, the
-// oldest first, and returns how many rows that were. An event on their chain says
+// oldest first, and returns how many exchanges that were. An event on their chain says
 // which, so that Verify misses only others. It removes a bounded number at a time:
 // call it again until nothing is left to remove.
 func Prune(ctx context.Context, tx sqlx.ExtContext, before workspace.Time) (int64, error) {
@@ -51,15 +51,13 @@ func prune(ctx context.Context, tx sqlx.ExtContext, before workspace.Time) (int6
 	}
 	var removed int64
 	for _, s := range spans {
-		result, err := tx.ExecContext(ctx, `DELETE FROM exchange_events WHERE batch BETWEEN ? AND ?`, s[0], s[1])
-		if err != nil {
+		var gone []int64
+		if err := sqlx.SelectContext(ctx, tx, &gone, `DELETE FROM exchange_bundles WHERE batch BETWEEN ? AND ? RETURNING count`, s[0], s[1]); err != nil {
 			return 0, err
 		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return 0, err
+		for _, n := range gone {
+			removed += n
 		}
-		removed += n
 	}
 	return removed, nil
 }
@@ -74,12 +72,12 @@ func expired(ctx context.Context, tx sqlx.ExtContext, before workspace.Time) ([]
 	}
 	var found []struct {
 		Batch int64 `db:"batch"`
-		Rows  int64 `db:"size"`
+		Size  int64 `db:"size"` // nearly how many exchanges
 	}
-	err = sqlx.SelectContext(ctx, tx, &found, `SELECT batch, COUNT(*) AS size FROM exchange_events WHERE batch < ?
-		GROUP BY batch HAVING MAX(at) < ? ORDER BY batch LIMIT ?`, end, before, pruneBatches)
+	err = sqlx.SelectContext(ctx, tx, &found, `SELECT batch, MAX(bundle) + 1 AS size FROM exchange_bundles WHERE batch < ?
+		GROUP BY batch HAVING MAX(until_at) < ? ORDER BY batch LIMIT ?`, end, before, pruneBatches)
 	var batches []int64
-	for rows := int64(0); len(found) > len(batches) && rows < pruneRows; rows += found[len(batches)-1].Rows {
+	for size := int64(0); len(found) > len(batches) && size < pruneExchanges; size += found[len(batches)-1].Size {
 		batches = append(batches, found[len(batches)].Batch)
 	}
 	return batches, err
@@ -88,7 +86,7 @@ func expired(ctx context.Context, tx sqlx.ExtContext, before workspace.Time) ([]
 // spansOf joins numbers between which no other batch has rows.
 func spansOf(ctx context.Context, tx sqlx.ExtContext, batches []int64) ([][2]int64, error) {
 	var all []int64
-	err := sqlx.SelectContext(ctx, tx, &all, `SELECT DISTINCT batch FROM exchange_events WHERE batch BETWEEN ? AND ? ORDER BY batch`,
+	err := sqlx.SelectContext(ctx, tx, &all, `SELECT DISTINCT batch FROM exchange_bundles WHERE batch BETWEEN ? AND ? ORDER BY batch`,
 		batches[0], batches[len(batches)-1])
 	if err != nil {
 		return nil, err

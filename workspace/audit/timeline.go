@@ -1,8 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -64,42 +67,112 @@ type Position struct {
 	ID string
 }
 
-const entryColumns = `id, at, chain, seq, action, actor_kind, actor_id, key_id, subject_id, owner_id, outcome, address, agent, request_id, detail, count`
-
-// Both kinds of rows as entries.
-const (
-	eventEntries = `SELECT id, at, chain, seq, action, actor_kind, actor_id, key_id, subject_id, owner_id, '' AS outcome,
-		address, agent, request_id, detail, 1 AS count FROM audit_events`
-	exchangeEntries = `SELECT id, at, CASE workspace_id WHEN '' THEN '` + Instance + `' ELSE workspace_id END AS chain, 0 AS seq, action,
-		CASE WHEN SUBSTR(owner_id, 1, 4) = 'usr_' THEN 'user' WHEN owner_id <> '' THEN 'service_account' ELSE '' END AS actor_kind,
-		owner_id AS actor_id, key_id, key_id AS subject_id, owner_id, outcome, address, agent, request_id, detail, count FROM exchange_events`
-)
+const eventEntries = `SELECT id, at, chain, seq, action, actor_kind, actor_id, key_id, subject_id, owner_id, '' AS outcome,
+	address, agent, request_id, detail, 1 AS count FROM audit_events`
 
 // List reads a page of a timeline, the newest entry first: what was managed in a
 // workspace, and how its keys were used. The uses of keys that do not exist are
 // in that of Instance.
 func List(ctx context.Context, q sqlx.ExtContext, f Filter, after Position, limit int) ([]Entry, error) {
-	events, exchanges := f.ofEvents(), f.ofExchanges()
-	for _, c := range []*conditions{events, exchanges} {
-		c.common(f, after)
-	}
-	if f.Only == OnlyUses {
-		events.Add(`1 = 0`)
-	}
-	if f.Only == OnlyEvents {
-		exchanges.Add(`1 = 0`)
-	}
-	managed, args := events.newest(eventEntries, limit)
-	used, more := exchanges.newest(exchangeEntries, limit)
-	query := `SELECT ` + entryColumns + ` FROM (` + managed + `) AS events
-		UNION ALL SELECT ` + entryColumns + ` FROM (` + used + `) AS exchanges
-		ORDER BY at DESC, id DESC LIMIT ?`
-	args = append(append(args, more...), limit)
 	entries := []Entry{}
-	if err := sqlx.SelectContext(ctx, q, &entries, query, args...); err != nil {
-		return nil, fmt.Errorf("read the timeline of %s: %w", f.Chain, err)
+	for _, kind := range []struct {
+		without Only
+		list    func(context.Context, sqlx.ExtContext, Filter, Position, int) ([]Entry, error)
+	}{{OnlyUses, listEvents}, {OnlyEvents, listUses}} {
+		if f.Only == kind.without {
+			continue
+		}
+		found, err := kind.list(ctx, q, f, after, limit)
+		if err != nil {
+			return nil, fmt.Errorf("read the timeline of %s: %w", f.Chain, err)
+		}
+		entries = append(entries, found...)
 	}
-	return entries, nil
+	return newest(entries, limit), nil
+}
+
+// newest sorts entries, the newest first, and keeps at most limit.
+func newest(entries []Entry, limit int) []Entry {
+	slices.SortFunc(entries, func(a, b Entry) int {
+		return cmp.Or(b.At.Compare(a.At.Time), cmp.Compare(b.ID, a.ID))
+	})
+	return entries[:min(limit, len(entries))]
+}
+
+func listEvents(ctx context.Context, q sqlx.ExtContext, f Filter, after Position, limit int) (entries []Entry, err error) {
+	if f.Outcome != "" {
+		return nil, nil // events have none
+	}
+	c := f.ofEvents()
+	if !after.At.IsZero() {
+		c.Add(`(at, id) < (?, ?)`, after.At, clean(after.ID))
+	}
+	where, args := c.SQL()
+	return entries, sqlx.SelectContext(ctx, q, &entries, eventEntries+where+` ORDER BY at DESC, id DESC LIMIT ?`, append(args, limit)...)
+}
+
+// listUses reads bundles, the last first, until none can hold an entry of the page. One
+// ends at most bundleSpan after it begins, so it does not go through all that are newer
+// than the page.
+func listUses(ctx context.Context, q sqlx.ExtContext, f Filter, after Position, limit int) (entries []Entry, err error) {
+	c := f.ofBundles()
+	if !after.At.IsZero() {
+		c.Add(`since_at <= ? AND until_at < ?`, after.At, workspace.At(after.At.Add(bundleSpan)))
+	}
+	where, args := c.SQL()
+	rows, err := q.QueryxContext(ctx, `SELECT `+bundleColumns+` FROM exchange_bundles`+where+` ORDER BY until_at DESC`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var b bundle
+		if err := rows.StructScan(&b); err != nil {
+			return nil, err
+		}
+		if len(entries) >= limit {
+			entries = newest(entries, limit)
+			if b.UntilAt.Before(entries[limit-1].At.Time) {
+				break
+			}
+		}
+		uses, err := b.exchanges()
+		if err != nil {
+			return nil, fmt.Errorf("bundle %d of batch %d: %w", b.Bundle, b.Batch, err)
+		}
+		for i := range uses {
+			if use := &uses[i].Exchange; f.during(use.At) && after.before(use) {
+				entries = append(entries, use.entry())
+			}
+		}
+	}
+	return entries, rows.Err()
+}
+
+// during reports whether an instant is within the filter's time.
+func (f Filter) during(at workspace.Time) bool {
+	return !at.Before(f.Since) && (f.Until.IsZero() || at.Before(f.Until))
+}
+
+// before reports whether the position is before an exchange.
+func (p Position) before(e *Exchange) bool {
+	return p.At.IsZero() || cmp.Or(e.At.Compare(p.At.Time), cmp.Compare(e.ID, p.ID)) < 0
+}
+
+// entry is the exchange in a timeline.
+func (e *Exchange) entry() Entry {
+	entry := Entry{
+		ID: e.ID, At: e.At, Chain: cmp.Or(string(e.WorkspaceID), Instance), Action: e.Action,
+		ActorID: e.OwnerID, KeyID: e.KeyID, SubjectID: e.KeyID, OwnerID: e.OwnerID, Outcome: e.Outcome,
+		Address: e.Address, Agent: e.Agent, RequestID: e.RequestID, Detail: e.Detail, Count: e.Count,
+	}
+	switch {
+	case strings.HasPrefix(e.OwnerID, "usr_"):
+		entry.ActorKind = "user"
+	case e.OwnerID != "":
+		entry.ActorKind = "service_account"
+	}
+	return entry
 }
 
 // conditions of a query, all of which hold. Filters may hold any bytes.
@@ -118,12 +191,6 @@ func (c *conditions) where(condition, value string) {
 	c.Add(condition, args...)
 }
 
-// newest reads at most limit entries, along the index by time.
-func (c *conditions) newest(entries string, limit int) (query string, args []any) {
-	where, args := c.SQL()
-	return entries + where + ` ORDER BY at DESC, id DESC LIMIT ?`, append(args, limit)
-}
-
 func (f Filter) ofEvents() *conditions {
 	c := new(conditions)
 	c.Add(`chain = ?`, clean(f.Chain))
@@ -131,13 +198,12 @@ func (f Filter) ofEvents() *conditions {
 	c.where(`(key_id = ? OR subject_id = ?)`, f.KeyID)
 	c.where(`actor_id = ?`, f.ActorID)
 	c.where(`subject_id = ?`, f.SubjectID)
-	if f.Outcome != "" {
-		c.Add(`1 = 0`) // events have none
-	}
+	c.action(f.Action)
+	c.during(`at`, `at`, f.Since, f.Until)
 	return c
 }
 
-func (f Filter) ofExchanges() *conditions {
+func (f Filter) ofBundles() *conditions {
 	c := new(conditions)
 	owner := clean(f.Chain)
 	if owner == Instance {
@@ -149,56 +215,32 @@ func (f Filter) ofExchanges() *conditions {
 	c.where(`owner_id = ?`, f.ActorID)
 	c.where(`key_id = ?`, f.SubjectID)
 	c.where(`outcome = ?`, f.Outcome)
+	c.action(f.Action)
+	c.during(`since_at`, `until_at`, f.Since, f.Until)
 	return c
 }
 
-// common adds what both kinds of rows have columns for.
-func (c *conditions) common(f Filter, after Position) {
-	if prefix, ok := strings.CutSuffix(f.Action, "*"); ok && strings.HasSuffix(prefix, ".") {
+// action asks for one action, or those that begin alike.
+func (c *conditions) action(action string) {
+	if prefix, ok := strings.CutSuffix(action, "*"); ok && strings.HasSuffix(prefix, ".") {
 		prefix = clean(prefix)
 		c.where(fmt.Sprintf(`SUBSTR(action, 1, %d) = ?`, utf8.RuneCountInString(prefix)), prefix)
-	} else {
-		c.where(`action = ?`, f.Action)
+		return
 	}
-	c.during(f.Since, f.Until)
-	if !after.At.IsZero() {
-		c.Add(`(at, id) < (?, ?)`, after.At, clean(after.ID))
-	}
+	c.where(`action = ?`, action)
 }
 
-func (c *conditions) during(since, until time.Time) {
+// during asks for rows some of which may be in a time: from and to are the columns of
+// their first and last instant.
+func (c *conditions) during(from, to string, since, until time.Time) {
 	if !since.IsZero() {
-		c.Add(`at >= ?`, workspace.At(since.Add(time.Microsecond-1))) // what is stored is in whole microseconds
+		c.Add(to+` >= ?`, stored(since))
 	}
 	if !until.IsZero() {
-		c.Add(`at < ?`, workspace.At(until.Add(time.Microsecond-1)))
+		c.Add(from+` < ?`, stored(until))
 	}
 }
 
-// UsageRow is how many exchanges of a key had an outcome within one bucket.
-type UsageRow struct {
-	Start   workspace.Time `db:"start" json:"start"` // of the bucket
-	KeyID   string         `db:"key_id" json:"key_id"`
-	Outcome string         `db:"outcome" json:"outcome"`
-	Count   int64          `db:"count" json:"count"`
-}
-
-// Usage counts the exchanges of a workspace's keys, or of one of them, from since
-// until before until. Buckets are aligned with 1970 in UTC, and come in order;
-// empty ones do not come.
-func Usage(ctx context.Context, q sqlx.ExtContext, ws workspace.ID, keyID string, since, until time.Time, bucket time.Duration) ([]UsageRow, error) {
-	size := max(bucket.Microseconds(), 1)
-	c := new(conditions)
-	c.Add(`workspace_id = ?`, clean(string(ws)))
-	c.where(`key_id = ?`, keyID)
-	c.Add(`action IN ('` + TokenIssue + `', '` + TokenRefuse + `')`)
-	c.during(since, until)
-	where, args := c.SQL()
-	query := `SELECT at - at % CAST(? AS BIGINT) AS start, key_id, outcome, CAST(SUM(count) AS BIGINT) AS count
-		FROM exchange_events` + where + ` GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`
-	rows := []UsageRow{}
-	if err := sqlx.SelectContext(ctx, q, &rows, query, append([]any{size}, args...)...); err != nil {
-		return nil, fmt.Errorf("read the usage of %s: %w", ws, err)
-	}
-	return rows, nil
-}
+// stored is the first instant of those that are stored, in whole microseconds, that is
+// not before t.
+func stored(t time.Time) workspace.Time { return workspace.At(t.Add(time.Microsecond - 1)) }

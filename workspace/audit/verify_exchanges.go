@@ -1,10 +1,12 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -129,53 +131,64 @@ func (v *verifier) strays(ctx context.Context, rows *batchReader) error {
 	return nil
 }
 
+// bundlesPage is how many bundles are read at a time: 2 MB or so.
+const bundlesPage = 100
+
 // batchReader reads one batch after the other.
 type batchReader struct {
 	*verifier
 	ended      bool
 	number     int64
-	leaves     [][sha256.Size]byte
-	unfaithful bool // a row holds what its hash does not cover
+	rows       []exchangeRow
+	unfaithful bool // a bundle holds what no hash covers
 
-	hasher leafHasher
-
-	page []exchangeRow
-	last *exchangeRow // of the rows that were read
+	page []bundle
+	last *bundle // of those that were read
 }
 
-func (r *batchReader) count() int64            { return int64(len(r.leaves)) }
-func (r *batchReader) root() [sha256.Size]byte { return merkleRoot(r.leaves) }
+func (r *batchReader) count() int64 { return int64(len(r.rows)) }
+
+// root is that over the exchanges of the batch in their order.
+func (r *batchReader) root() [sha256.Size]byte {
+	slices.SortStableFunc(r.rows, func(a, b exchangeRow) int { return cmp.Compare(a.Position, b.Position) })
+	leaves := make([][sha256.Size]byte, len(r.rows))
+	var h leafHasher
+	for i := range r.rows {
+		leaves[i] = h.hash(r.rows[i].Batch, r.rows[i].Position, &r.rows[i].Exchange)
+	}
+	return merkleRoot(leaves)
+}
 
 // advance reads the next batch.
 func (r *batchReader) advance(ctx context.Context) error {
-	r.leaves, r.unfaithful = nil, false
-	for {
-		row, err := r.peek(ctx)
+	r.rows, r.unfaithful = nil, false
+	for begun := false; ; begun = true {
+		next, err := r.peek(ctx)
 		if err != nil {
 			return err
 		}
 		switch {
-		case row == nil:
-			r.ended = len(r.leaves) == 0
+		case next == nil:
+			r.ended = !begun
 			return nil
-		case len(r.leaves) > 0 && row.Batch != r.number:
+		case begun && next.Batch != r.number:
 			return nil
 		}
-		r.number, r.last, r.page = row.Batch, row, r.page[1:]
-		r.leaves = append(r.leaves, r.hasher.hash(row))
-		r.unfaithful = r.unfaithful || !row.faithful()
-		r.report.Exchanges++
+		r.number, r.last, r.page = next.Batch, next, r.page[1:]
+		rows, err := next.exchanges()
+		r.rows, r.unfaithful = append(r.rows, rows...), r.unfaithful || err != nil
+		r.report.Exchanges += int64(len(rows))
 	}
 }
 
-// peek returns the next row, and nil after the last.
-func (r *batchReader) peek(ctx context.Context) (*exchangeRow, error) {
+// peek returns the next bundle, and nil after the last.
+func (r *batchReader) peek(ctx context.Context) (*bundle, error) {
 	if len(r.page) == 0 {
-		query, args := `SELECT `+exchangeColumns+` FROM exchange_events`, []any{}
+		query, args := `SELECT `+bundleColumns+` FROM exchange_bundles`, []any{}
 		if r.last != nil {
-			query, args = query+` WHERE (batch, position) > (?, ?)`, []any{r.last.Batch, r.last.Position}
+			query, args = query+` WHERE (batch, bundle) > (?, ?)`, []any{r.last.Batch, r.last.Bundle}
 		}
-		err := sqlx.SelectContext(ctx, r.q, &r.page, query+` ORDER BY batch, position LIMIT ?`, append(args, pageSize)...)
+		err := sqlx.SelectContext(ctx, r.q, &r.page, query+` ORDER BY batch, bundle LIMIT ?`, append(args, bundlesPage)...)
 		if err != nil || len(r.page) == 0 {
 			return nil, err
 		}

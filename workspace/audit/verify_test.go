@@ -105,7 +105,7 @@ func TestVerifyLongChains(t *testing.T) {
 	}
 	check(t, w.Flush(t.Context()))
 	wantFindings(t, verify(t, db))
-	exec(t, db, `UPDATE audit_events SET subject_id = '' WHERE seq IN (1000, 1001, 2001)`, `UPDATE exchange_events SET agent = '' WHERE batch = 3 AND position = 400`)
+	exec(t, db, `UPDATE audit_events SET subject_id = '' WHERE seq IN (1000, 1001, 2001)`, `UPDATE exchange_bundles SET records = REPLACE(records, 'curl/8', '') WHERE batch = 3 AND bundle = 400`)
 	wantFindings(t, verify(t, db), "exchanges/3: exchanges of batch 3 were changed",
 		"ws_1/1000: event 1000 was changed", "ws_1/1001: event 1001 was changed", "ws_1/2001: event 2001 was changed")
 }
@@ -141,11 +141,14 @@ func TestVerifyNamesTampering(t *testing.T) {
 		"the head's hash":  {[]string{`UPDATE audit_heads SET hash = (SELECT hash FROM audit_events` + at3 + `) WHERE chain = 'ws_1'`}, []string{"ws_1/5: the chain's head holds another hash"}},
 		"in several chains": {[]string{`UPDATE audit_events SET action = 'x' WHERE seq = 2`},
 			[]string{"exchanges/2: event 2 was changed", "instance/2: event 2 was changed", "ws_1/2: event 2 was changed"}},
-		"an exchange removed":    {[]string{`DELETE FROM exchange_events WHERE batch = 2 AND position = 1`}, []string{"exchanges/2: exchanges of batch 2 were removed: there are 2 of 3"}},
-		"an exchange added":      {[]string{`UPDATE exchange_events SET batch = 3, position = 3 WHERE batch = 2 AND position = 2`}, []string{"exchanges/2: exchanges of batch 2 were removed", "exchanges/3: exchanges were added to batch 3: there are 4 instead of 3"}},
-		"exchanges out of order": {[]string{`UPDATE exchange_events SET position = -1 WHERE batch = 1 AND position = 1`}, []string{"exchanges/1: exchanges of batch 1 were changed or moved"}},
-		"a batch gone":           {[]string{`DELETE FROM exchange_events WHERE batch = 2`}, []string{"exchanges/2: batch 2 of 3 exchanges is gone"}},
-		"a batch of nobody":      {[]string{`UPDATE exchange_events SET batch = 9 WHERE batch = 2`}, []string{"exchanges/2: batch 2 of 3 exchanges is gone", "exchanges/9: exchanges of batch 9 were added or moved"}},
+		"an exchange removed":       {[]string{`DELETE FROM exchange_bundles WHERE batch = 2 AND bundle = 1`}, []string{"exchanges/2: exchanges of batch 2 were removed: there are 2 of 3"}},
+		"an exchange added":         {[]string{`UPDATE exchange_bundles SET batch = 3, bundle = 3 WHERE batch = 2 AND bundle = 2`}, []string{"exchanges/2: exchanges of batch 2 were removed", "exchanges/3: exchanges were added to batch 3: there are 4 instead of 3"}},
+		"exchanges out of order":    {[]string{`UPDATE exchange_bundles SET bundle = -1, records = REPLACE(records, '[[1,', '[[-1,') WHERE batch = 1 AND bundle = 1`}, []string{"exchanges/1: exchanges of batch 1 were changed or moved"}},
+		"a bundle emptied":          {[]string{`UPDATE exchange_bundles SET records = '[]' WHERE batch = 2 AND bundle = 1`}, []string{"exchanges/2: exchanges of batch 2 were removed: there are 2 of 3"}},
+		"a bundle in another place": {[]string{`UPDATE exchange_bundles SET bundle = 7 WHERE batch = 2 AND bundle = 1`}, []string{"exchanges/2: exchanges of batch 2 were changed or moved"}},
+		"what is no record":         {[]string{`UPDATE exchange_bundles SET records = '[{}]' WHERE batch = 2 AND bundle = 1`}, []string{"exchanges/2: exchanges of batch 2 were removed: there are 2 of 3"}},
+		"a batch gone":              {[]string{`DELETE FROM exchange_bundles WHERE batch = 2`}, []string{"exchanges/2: batch 2 of 3 exchanges is gone"}},
+		"a batch of nobody":         {[]string{`UPDATE exchange_bundles SET batch = 9 WHERE batch = 2`}, []string{"exchanges/2: batch 2 of 3 exchanges is gone", "exchanges/9: exchanges of batch 9 were added or moved"}},
 		"an event of a batch gone": {[]string{`DELETE FROM audit_events WHERE chain = 'exchanges' AND seq = 2`},
 			[]string{"exchanges/2: event 2 is missing", "exchanges/2: exchanges of batch 2 were added or moved"}},
 	} {
@@ -163,17 +166,17 @@ func TestVerifyNamesTampering(t *testing.T) {
 func TestVerifyCoversEveryColumn(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
 		recorded(t, db)
-		for table, where := range map[string]string{"audit_events": `chain = 'ws_1' AND seq = 3`, "exchange_events": `batch = 2 AND position = 1`} {
+		for table, where := range map[string]string{"audit_events": `chain = 'ws_1' AND seq = 3`, "exchange_bundles": `batch = 2 AND bundle = 1`} {
 			columns := columnsOf(t, db, table)
-			if len(columns) < 15 {
+			if len(columns) < 11 {
 				t.Fatalf("%s has %d columns", table, len(columns))
 			}
 			for _, column := range columns {
 				changed := column + ` || 'x'`
 				switch column {
-				case "chain", "seq", "batch", "position", "hash":
+				case "chain", "seq", "batch", "bundle", "hash":
 					continue // see TestVerifyNamesTampering
-				case "at", "count", "form":
+				case "at", "since_at", "until_at", "count", "form":
 					changed = column + ` + 1`
 				}
 				undo := keep(t, db, table, where)
@@ -185,6 +188,36 @@ func TestVerifyCoversEveryColumn(t *testing.T) {
 			}
 		}
 		wantFindings(t, verify(t, db))
+	})
+}
+
+// Whatever a record of a bundle says is covered too, and it cannot say more.
+func TestVerifyCoversEveryField(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		recorded(t, db)
+		var records string
+		check(t, sqlx.GetContext(t.Context(), db.Reader(), &records, `SELECT records FROM exchange_bundles WHERE batch = 2 AND bundle = 1`))
+		change := func(name string, change func(fields []json.RawMessage) []json.RawMessage) {
+			t.Helper()
+			var list [][]json.RawMessage
+			check(t, json.Unmarshal([]byte(records), &list))
+			list[0] = change(list[0])
+			text, err := json.Marshal(list)
+			check(t, err)
+			_, err = db.Writer().ExecContext(t.Context(), `UPDATE exchange_bundles SET records = ? WHERE batch = 2 AND bundle = 1`, string(text))
+			check(t, err)
+			if n := len(verify(t, db).Findings); n != 1 {
+				t.Errorf("%s: %d findings in %s", name, n, text)
+			}
+		}
+		for i := range 9 {
+			change(fmt.Sprint("field ", i), func(fields []json.RawMessage) []json.RawMessage {
+				fields[i] = append(fields[i][:len(fields[i])-1:len(fields[i])-1], map[bool]string{true: `x"`, false: "7"}[fields[i][0] == '"']...)
+				return fields
+			})
+		}
+		change("a field more", func(fields []json.RawMessage) []json.RawMessage { return append(fields, []byte(`"x"`)) })
+		change("a field less", func(fields []json.RawMessage) []json.RawMessage { return fields[:8] })
 	})
 }
 
@@ -325,7 +358,7 @@ func TestPrune(t *testing.T) {
 		if len(list) != 5 || list[3].Action != "exchanges.prune" || !strings.Contains(list[4].Detail, `"batches":[[2,2]]`) {
 			t.Errorf("%+v", list)
 		}
-		exec(t, db, `DELETE FROM exchange_events`)
+		exec(t, db, `DELETE FROM exchange_bundles`)
 		wantFindings(t, verify(t, db), "exchanges/3: batch 3 of 3 exchanges is gone")
 	})
 }
@@ -358,14 +391,14 @@ func TestPruneKeepsYoungBatches(t *testing.T) {
 func TestPruneAll(t *testing.T) {
 	db := schematest.SQLite(t)
 	w := writer(db)
-	for range 12_000 {
+	for range 14_000 {
 		check(t, w.Record(t.Context(), use("tbk_1", 0)))
 	}
 	check(t, w.Flush(t.Context()))
 	check(t, w.Prune(t.Context(), workspace.At(noon.Add(time.Hour))))
 	report := verify(t, db)
 	wantFindings(t, report)
-	if report.Exchanges != 0 || report.Events != 12+2 {
+	if report.Exchanges != 0 || report.Events != 14+2 {
 		t.Errorf("%+v", report)
 	}
 }

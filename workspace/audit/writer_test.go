@@ -137,7 +137,7 @@ func TestFailedFlushKeepsWhatItCan(t *testing.T) {
 	db := schematest.SQLite(t)
 	w := writer(db)
 	w.SetRoom(room)
-	exec(t, db, `ALTER TABLE exchange_events RENAME TO away`)
+	exec(t, db, `ALTER TABLE exchange_bundles RENAME TO away`)
 	for i := range room + 2 {
 		check(t, w.Record(t.Context(), use(fmt.Sprint("tbk_", i%7), 0)))
 	}
@@ -149,7 +149,7 @@ func TestFailedFlushKeepsWhatItCan(t *testing.T) {
 	if w.Dropped() != 4 || w.Pending() != room {
 		t.Errorf("%d dropped, %d pending", w.Dropped(), w.Pending())
 	}
-	exec(t, db, `ALTER TABLE away RENAME TO exchange_events`)
+	exec(t, db, `ALTER TABLE away RENAME TO exchange_bundles`)
 	check(t, w.Flush(t.Context()))
 	check(t, w.Record(t.Context(), use("tbk_1", 0)))
 	check(t, w.Flush(t.Context()))
@@ -164,14 +164,14 @@ func TestFailedFlushKeepsWhatItCan(t *testing.T) {
 func TestFailedFlushJoinsGuesses(t *testing.T) {
 	db := schematest.SQLite(t)
 	w := writer(db)
-	exec(t, db, `ALTER TABLE exchange_events RENAME TO away`)
+	exec(t, db, `ALTER TABLE exchange_bundles RENAME TO away`)
 	for range 3 {
 		check(t, w.Record(t.Context(), nobody("10.0.0.1")))
 		if err := w.Flush(t.Context()); err == nil {
 			t.Fatal("no error")
 		}
 	}
-	exec(t, db, `ALTER TABLE away RENAME TO exchange_events`)
+	exec(t, db, `ALTER TABLE away RENAME TO exchange_bundles`)
 	check(t, w.Flush(t.Context()))
 	wantCount(t, db, 3, `SELECT count FROM exchange_events`)
 }
@@ -245,13 +245,13 @@ func TestStrictSaysWhenItCannotRecord(t *testing.T) {
 		if err := w.Record(gone, nobody("10.0.0.1")); !errors.Is(err, audit.ErrNotRecorded) || !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
-		exec(t, db, `ALTER TABLE exchange_events RENAME TO away`)
+		exec(t, db, `ALTER TABLE exchange_bundles RENAME TO away`)
 		for range 2 {
 			if err := w.Record(t.Context(), use("tbk_1", 0)); !errors.Is(err, audit.ErrNotRecorded) {
 				t.Errorf("%v", err)
 			}
 		}
-		exec(t, db, `ALTER TABLE away RENAME TO exchange_events`)
+		exec(t, db, `ALTER TABLE away RENAME TO exchange_bundles`)
 		check(t, w.Record(t.Context(), use("tbk_2", 0)))
 		wantCount(t, db, 0, `SELECT COUNT(*) FROM exchange_events WHERE key_id = 'tbk_1'`) // its client was told
 		wantCount(t, db, 1, `SELECT COUNT(*) FROM exchange_events WHERE key_id = 'tbk_2'`)

@@ -1,0 +1,224 @@
+package audit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tokenbooth/tokenbooth/workspace"
+)
+
+// Bounds of a bundle.
+const (
+	bundleMax  = 100         // exchanges: reading a few of them reads no more than that
+	bundleSpan = time.Minute // which also begins a bundle anew, so that it lies within any bucket of Usage
+)
+
+// bundle is a row of the database: exchanges of one batch that are alike but for what a
+// record says. A busy key leaves one for a hundred of its uses, which is what keeps an
+// exchange cheap; one that is seldom used leaves one each.
+type bundle struct {
+	Batch       int64          `db:"batch"`
+	Bundle      int64          `db:"bundle"` // the position of its first in the batch
+	WorkspaceID workspace.ID   `db:"workspace_id"`
+	KeyID       string         `db:"key_id"`
+	OwnerID     string         `db:"owner_id"`
+	Action      string         `db:"action"`
+	Outcome     string         `db:"outcome"`
+	SinceAt     workspace.Time `db:"since_at"`
+	UntilAt     workspace.Time `db:"until_at"` // included
+	Count       int64          `db:"count"`    // of all its exchanges
+	Records     string         `db:"records"`  // a JSON array of what appendRecord makes
+}
+
+// bundleColumns are in the order of numbers and then texts. The records come last: they
+// may be long, and to what stands behind them SQLite would read through them.
+const bundleColumns = `batch, bundle, since_at, until_at, count, workspace_id, key_id, owner_id, action, outcome, records`
+
+const (
+	numberColumns = 5
+	textColumns   = 6
+)
+
+func (b *bundle) numbers() [numberColumns]int64 {
+	return [...]int64{b.Batch, b.Bundle, b.SinceAt.UnixMicro(), b.UntilAt.UnixMicro(), b.Count}
+}
+
+func (b *bundle) texts() [textColumns]string {
+	return [...]string{string(b.WorkspaceID), b.KeyID, b.OwnerID, b.Action, b.Outcome, b.Records}
+}
+
+// likeness is what the exchanges of a bundle have in common.
+type likeness struct {
+	workspaceID                     workspace.ID
+	keyID, ownerID, action, outcome string
+	span                            int64 // of the time since 1970
+}
+
+func likenessOf(e *Exchange) likeness {
+	return likeness{e.WorkspaceID, e.KeyID, e.OwnerID, e.Action, e.Outcome, e.At.UnixMicro() / bundleSpan.Microseconds()}
+}
+
+// bundler puts the exchanges of a batch into bundles. It writes the records of all of them
+// into one text, a bundle after the other, since most of a batch's memory is that.
+type bundler struct {
+	batch []Exchange
+	made  []bundling
+	open  map[likeness]int
+	next  []int // of each exchange, the position of the next one in its bundle; 0: none
+}
+
+// bundling is a bundle while exchanges are added to it.
+type bundling struct {
+	bundle
+	n, last int // how many, and the position of the last
+}
+
+func newBundler(seq int64, batch []Exchange) *bundler {
+	b := &bundler{batch: batch, open: map[likeness]int{}, next: make([]int, len(batch))}
+	for i := range batch {
+		b.add(seq, i)
+	}
+	return b
+}
+
+// add adds the exchange at a position.
+func (b *bundler) add(seq int64, position int) {
+	e := &b.batch[position]
+	like := likenessOf(e)
+	at, known := b.open[like]
+	if !known || b.made[at].n == bundleMax {
+		b.open[like] = len(b.made)
+		b.made = append(b.made, bundling{n: 1, last: position, bundle: bundle{
+			Batch: seq, Bundle: int64(position), WorkspaceID: e.WorkspaceID, KeyID: e.KeyID, OwnerID: e.OwnerID,
+			Action: e.Action, Outcome: e.Outcome, SinceAt: e.At, UntilAt: e.At, Count: e.Count,
+		}})
+		return
+	}
+	made := &b.made[at]
+	b.next[made.last], made.last = position, position
+	made.SinceAt, made.UntilAt = earlier(made.SinceAt, e.At), later(made.UntilAt, e.At)
+	made.Count += e.Count
+	made.n++
+}
+
+// typicalRecord is about how long a record is, in bytes.
+const typicalRecord = 300
+
+// bundles are those that were made, in the order of their first, when the exchanges have their IDs.
+func (b *bundler) bundles(p *pace) []bundle {
+	text, ends := make([]byte, 0, len(b.batch)*typicalRecord), make([]int, len(b.made))
+	for i := range b.made {
+		text = b.appendRecords(text, &b.made[i])
+		ends[i] = len(text)
+		p.rest()
+	}
+	list, all, from := make([]bundle, len(b.made)), string(text), 0
+	for i := range list {
+		list[i] = b.made[i].bundle
+		list[i].Records, from = all[from:ends[i]], ends[i]
+	}
+	return list
+}
+
+func (b *bundler) appendRecords(text []byte, of *bundling) []byte {
+	text = append(text, '[')
+	for position := int(of.Bundle); ; position = b.next[position] {
+		text = appendRecord(text, int64(position), &b.batch[position])
+		if position == of.last {
+			return append(text, ']')
+		}
+		text = append(text, ',')
+	}
+}
+
+func earlier(a, b workspace.Time) workspace.Time {
+	if b.Before(a.Time) {
+		return b
+	}
+	return a
+}
+
+func later(a, b workspace.Time) workspace.Time {
+	if b.After(a.Time) {
+		return b
+	}
+	return a
+}
+
+// appendRecord appends what is an exchange's own, as a JSON array.
+func appendRecord(b []byte, position int64, e *Exchange) []byte {
+	b = strconv.AppendInt(append(b, '['), position, 10)
+	b = strconv.AppendInt(append(b, ','), e.At.UnixMicro(), 10)
+	for _, text := range [...]string{e.ID, e.SecretID, e.Address, e.Agent, e.RequestID, e.Detail} {
+		b = appendString(append(b, ','), text)
+	}
+	b = strconv.AppendInt(append(b, ','), e.Count, 10)
+	return append(b, ']')
+}
+
+// errRecords means that the records of a bundle were tampered with.
+var errRecords = errors.New("its records are none")
+
+// exchanges reads the exchanges of a bundle. Its own columns hold for all of them; an
+// error that wraps errRecords means that they, or the records, say something else than
+// what a bundler wrote.
+func (b *bundle) exchanges() ([]exchangeRow, error) {
+	if !b.faithful() {
+		return nil, fmt.Errorf("%w: no UTF-8", errRecords)
+	}
+	var records []json.RawMessage
+	if err := json.Unmarshal([]byte(b.Records), &records); err != nil {
+		return nil, fmt.Errorf("%w: %w", errRecords, err)
+	}
+	rows := make([]exchangeRow, len(records))
+	for i, record := range records {
+		if err := b.read(record, &rows[i]); err != nil {
+			return nil, err
+		}
+	}
+	return rows, b.tells(rows)
+}
+
+// faithful reports whether the hashes can cover all that the bundle holds.
+func (b *bundle) faithful() bool {
+	return utf8.ValidString(string(b.WorkspaceID) + b.KeyID + b.OwnerID + b.Action + b.Outcome + b.Records)
+}
+
+// read reads one record.
+func (b *bundle) read(record []byte, r *exchangeRow) error {
+	r.Batch = b.Batch
+	e := &r.Exchange
+	e.WorkspaceID, e.KeyID, e.OwnerID, e.Action, e.Outcome = b.WorkspaceID, b.KeyID, b.OwnerID, b.Action, b.Outcome
+	var at int64
+	fields := []any{&r.Position, &at, &e.ID, &e.SecretID, &e.Address, &e.Agent, &e.RequestID, &e.Detail, &e.Count}
+	want := len(fields)
+	if err := json.Unmarshal(record, &fields); err != nil {
+		return fmt.Errorf("%w: %w", errRecords, err)
+	}
+	if len(fields) != want {
+		return fmt.Errorf("%w: %d fields, not %d", errRecords, len(fields), want)
+	}
+	e.At = workspace.At(time.UnixMicro(at))
+	return nil
+}
+
+// tells checks that what the bundle says of its exchanges together is so: by that they are
+// found and counted.
+func (b *bundle) tells(rows []exchangeRow) error {
+	if len(rows) == 0 {
+		return fmt.Errorf("%w: there is no exchange", errRecords)
+	}
+	first, since, until, count := rows[0].Position, rows[0].At, rows[0].At, int64(0)
+	for i := range rows {
+		first, since, until = min(first, rows[i].Position), earlier(since, rows[i].At), later(until, rows[i].At)
+		count += rows[i].Count
+	}
+	if first != b.Bundle || !since.Equal(b.SinceAt.Time) || !until.Equal(b.UntilAt.Time) || count != b.Count {
+		return fmt.Errorf("%w: not what its bundle says", errRecords)
+	}
+	return nil
+}
