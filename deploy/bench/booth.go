@@ -47,7 +47,7 @@ const (
 const configuration = `
 issuer: http://localhost:8080
 listen: 127.0.0.1:0
-operations: {listen: 127.0.0.1:0, profiling: true}
+operations: {listen: 127.0.0.1:0}
 catalogue:
   resources: {collectors: [read, create, update, delete], pipelines: [read, create, update, delete]}
 audiences:

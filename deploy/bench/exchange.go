@@ -89,6 +89,9 @@ func (b *bench) exchanges(name string, p plan, environment func(dir string) ([]s
 		return m, "", nil, err
 	}
 	b.say("%s: starting", name)
+	if b.profiles != "" { // only then: it costs a little
+		env = append(env, "TOKENBOOTH_OPERATIONS_PROFILING=true")
+	}
 	s, err := newBooth(b.program, dir, env)
 	if err != nil {
 		return m, "", nil, err
