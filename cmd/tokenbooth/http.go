@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -31,19 +31,35 @@ func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 }
 
 // newEcho makes the public router with what happens to every request, outermost
-// first: a request ID, one log line, a panic's end.
-func newEcho(config *Config, log *slog.Logger, m *metrics) *echo.Echo {
+// first: what the caller adds, a request ID, one log line, a panic's end.
+func newEcho(config *Config, log *slog.Logger, m *metrics, outer ...echo.MiddlewareFunc) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = clientAddress(config)
 	e.HTTPErrorHandler = func(err error, c echo.Context) { writeHTTPError(config.Issuer, log, err, c) }
-	e.Use(requestID, accessLog(log, m), middleware.RecoverWithConfig(middleware.RecoverConfig{
+	around := slices.Concat(outer, []echo.MiddlewareFunc{requestID, accessLog(log, m), recovery(log)})
+	e.Use(once(around))
+	return e
+}
+
+// once is several middlewares as one, put together now: echo puts together those that
+// it is given for each request. No other may be added to the same router, since the
+// innermost goes on with the handler of the route itself.
+func once(around []echo.MiddlewareFunc) echo.MiddlewareFunc {
+	handler := func(c echo.Context) error { return c.Handler()(c) }
+	for _, m := range slices.Backward(around) {
+		handler = m(handler)
+	}
+	return func(echo.HandlerFunc) echo.HandlerFunc { return handler }
+}
+
+func recovery(log *slog.Logger) echo.MiddlewareFunc {
+	return middleware.RecoverWithConfig(middleware.RecoverConfig{
 		LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
 			log.Error("panic", "error", err, "request_id", c.Response().Header().Get(requestIDHeader), "stack", string(stack))
 			return err
 		},
-	}))
-	return e
+	})
 }
 
 // clientAddress tells where a request comes from: the peer, or behind trusted
@@ -70,10 +86,10 @@ func requestID(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		id := c.Request().Header.Get(echo.HeaderXRequestID)
 		if !isRequestID(id) {
-			id = "req_" + rand.Text()
+			id = newRequestID()
 		}
 		header := c.Response().Header()
-		header.Set(requestIDHeader, id)
+		header[requestIDHeader] = []string{id}
 		header[echo.HeaderXContentTypeOptions] = noSniff
 		return next(c)
 	}
@@ -81,6 +97,18 @@ func requestID(next echo.HandlerFunc) echo.HandlerFunc {
 
 // noSniff is shared by all answers: a header's values are replaced, never changed.
 var noSniff = []string{"nosniff"}
+
+// newRequestID is "req_" and what rand.Text makes, without copying that.
+func newRequestID() string {
+	const prefix, alphabet = "req_", "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	var id [len(prefix) + 26]byte
+	random := id[copy(id[:], prefix):]
+	_, _ = rand.Read(random) // never fails
+	for i := range random {
+		random[i] = alphabet[random[i]%32] // as likely as any other, for 32 divides 256
+	}
+	return string(id[:])
+}
 
 // isRequestID reports whether a caller's request ID is taken over: 8 to 64 letters,
 // digits, dots, hyphens and underscores.
@@ -91,55 +119,6 @@ func isRequestID(id string) bool {
 	return strings.IndexFunc(id, func(c rune) bool {
 		return (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-'
 	}) < 0
-}
-
-const notesKey = "log.notes"
-
-// notes are facts about a request, for its log line. They are used again for another
-// request: a line has many, and there is one for each exchange.
-type notes struct{ attrs []slog.Attr }
-
-var spareNotes = sync.Pool{New: func() any { return &notes{make([]slog.Attr, 0, 16)} }}
-
-// note attaches facts to the request's log line.
-func note(c echo.Context, attrs ...slog.Attr) {
-	if n, ok := c.Get(notesKey).(*notes); ok {
-		n.attrs = append(n.attrs, attrs...)
-	}
-}
-
-// accessLog writes one line a request. It names the route and never the URL, in
-// which someone may have put a secret.
-func accessLog(log *slog.Logger, m *metrics) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			began := time.Now()
-			n := spareNotes.Get().(*notes)
-			c.Set(notesKey, n)
-			if err := next(c); err != nil {
-				c.Error(err)
-			}
-			took := time.Since(began)
-			route := c.Path()
-			if route == "" {
-				route = "none"
-			}
-			m.observeRequest(route, c.Response().Status, took)
-			note(c,
-				slog.String("method", knownMethod(c.Request().Method)),
-				slog.String("route", route),
-				slog.Int("status", c.Response().Status),
-				slog.Int64("took_us", took.Microseconds()),
-				slog.String("address", c.RealIP()),
-				slog.String("request_id", c.Response().Header().Get(requestIDHeader)),
-			)
-			log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request", n.attrs...)
-			clear(n.attrs)
-			n.attrs = n.attrs[:0]
-			spareNotes.Put(n)
-			return nil
-		}
-	}
 }
 
 // knownMethod keeps what a client invents out of the log.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +23,8 @@ type metrics struct {
 	exchanges *prometheus.CounterVec
 	exchange  prometheus.Histogram
 	requests  *prometheus.HistogramVec
-	login     string // the route of exchanges
+	login     string                     // the route of exchanges
+	issued    func() prometheus.Observer // of requests there that gave a token: there once there was one
 }
 
 // latencies reach from an exchange out of memory to one that waits for everything.
@@ -42,6 +45,9 @@ func newMetrics(s *server) *metrics {
 		}),
 		login: loginRoute(s.config),
 	}
+	m.issued = sync.OnceValue(func() prometheus.Observer {
+		return m.requests.WithLabelValues(m.login, strconv.Itoa(http.StatusOK))
+	})
 	m.outcomes = map[string]prometheus.Counter{}
 	for _, outcome := range grant.Outcomes() { // from 0 on, or the first of its kind would be no increase
 		m.outcomes[outcome] = m.exchanges.WithLabelValues(outcome)
@@ -143,6 +149,10 @@ func (m *metrics) countExchange(outcome string) {
 func (m *metrics) observeRequest(route string, status int, took time.Duration) {
 	if route == m.login {
 		m.exchange.Observe(took.Seconds())
+		if status == http.StatusOK {
+			m.issued().Observe(took.Seconds())
+			return
+		}
 	}
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
 }

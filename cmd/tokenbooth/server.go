@@ -153,8 +153,7 @@ func (s *server) mount() error {
 	if err != nil {
 		return err
 	}
-	e := newEcho(s.config, s.log, s.metrics)
-	e.Pre(s.lastAnswers)
+	e := newEcho(s.config, s.log, s.metrics, s.lastAnswers)
 	if s.tracing != nil {
 		e.Pre(s.tracing.requests)
 	}
