@@ -70,7 +70,8 @@ type Digest struct {
 
 // Digest makes the digest for a new secret.
 func (p Peppers) Digest(id ID, s Secret) Digest {
-	return Digest{Pepper: p.current, Sum: sum(p.byVersion[p.current], id, s.Reveal())}
+	sum := digest(p.byVersion[p.current], id, s)
+	return Digest{Pepper: p.current, Sum: sum[:]}
 }
 
 // Matches compares a secret with a stored digest in constant time.
@@ -79,32 +80,30 @@ func (p Peppers) Matches(id ID, s Secret, d Digest) (bool, error) {
 	if pepper == nil {
 		return false, fmt.Errorf("%w: key %s needs pepper %d", ErrPepper, id, d.Pepper)
 	}
-	return hmac.Equal(sum(pepper, id, s.Reveal()), d.Sum), nil
+	sum := digest(pepper, id, s)
+	return hmac.Equal(sum[:], d.Sum), nil
 }
 
 // Waste does the work of Matches for an ID that does not exist, so that the time
 // of an answer does not tell whether it does.
 func (p Peppers) Waste(s Secret) {
-	hmac.Equal(sum(p.byVersion[p.current], "", s.Reveal()), make([]byte, sha256.Size))
+	sum := digest(p.byVersion[p.current], "", s)
+	hmac.Equal(sum[:], make([]byte, sha256.Size))
 }
 
-func sum(pepper *macKey, id ID, secret string) []byte {
-	message := make([]byte, 0, len(digestScheme)+len(id)+1+len(secret))
-	message = append(append(append(append(message, digestScheme...), id...), 0), secret...)
-	h := pepper.start()
-	h.Write(message)
-	clear(message)
-	return h.Sum(nil)
+func digest(pepper *macKey, id ID, s Secret) [sha256.Size]byte {
+	return pepper.code(digestScheme, string(id), "\x00", s.Reveal())
 }
 
 // MAC authenticates parts for a purpose of the installation's own, such as a
 // cursor, under the current pepper.
 func (p Peppers) MAC(purpose string, parts ...string) []byte {
-	h := p.byVersion[p.current].start()
+	var message strings.Builder
 	for _, part := range append([]string{"mac", purpose}, parts...) {
-		fmt.Fprintf(h, "%d:%s", len(part), part) // so that no two lists of parts are alike
+		fmt.Fprintf(&message, "%d:%s", len(part), part) // so that no two lists of parts are alike
 	}
-	return h.Sum(nil)
+	code := p.byVersion[p.current].code(message.String())
+	return code[:]
 }
 
 // AEAD seals for a purpose of the installation's own, under a key that is derived

@@ -41,7 +41,9 @@ const macSize = 4
 
 // crockford is Crockford's base32 alphabet in lower case: no padding, one case,
 // no letters that are mistaken for digits.
-var crockford = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+var crockford = base32.NewEncoding(crockfordAlphabet).WithPadding(base32.NoPadding)
+
+const crockfordAlphabet = "0123456789abcdefghjkmnpqrstvwxyz"
 
 var validPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{1,23}$`)
 
@@ -59,7 +61,14 @@ type ID string
 type Format struct {
 	prefix   string
 	accepted []string // the prefix and older ones
+	secrets  []beginning
 	macKey   *macKey
+}
+
+// beginning is what secrets of one kind and prefix begin with.
+type beginning struct {
+	text string
+	kind Kind
 }
 
 // NewFormat checks the prefixes and the key that authenticates IDs (32 bytes).
@@ -72,7 +81,13 @@ func NewFormat(prefix string, accepted []string, idKey []byte) (*Format, error) 
 	if len(idKey) != 32 {
 		return nil, fmt.Errorf("the key for key IDs has %d bytes: 32 are needed", len(idKey))
 	}
-	return &Format{prefix: prefix, accepted: slices.Concat([]string{prefix}, accepted), macKey: newMACKey(idKey)}, nil
+	f := &Format{prefix: prefix, accepted: slices.Concat([]string{prefix}, accepted), macKey: newMACKey(idKey)}
+	for _, p := range f.accepted {
+		for _, k := range []Kind{ServiceKey, PersonalKey} {
+			f.secrets = append(f.secrets, beginning{p + string(k) + "_", k})
+		}
+	}
+	return f, nil
 }
 
 // CheckPrefix checks the form of a prefix.
@@ -86,7 +101,8 @@ func CheckPrefix(prefix string) error {
 // NewID makes an ID that no other call returns.
 func (f *Format) NewID() ID {
 	u := uuid.Must(uuid.NewV7()) // fails only when the system has no randomness
-	copy(u[len(u)-macSize:], f.mac(u[:len(u)-macSize]))
+	mac := f.mac(u)
+	copy(u[len(u)-macSize:], mac[:])
 	return ID(f.prefix + "k_" + crockford.EncodeToString(u[:]))
 }
 
@@ -97,16 +113,11 @@ func (f *Format) ParseID(s string) (ID, error) {
 	if len(s) < idLength || !f.begins(s[:len(s)-idLength], "k_") {
 		return "", ErrForeignID
 	}
-	var u [16]byte
-	var again [idLength]byte
-	body := s[len(s)-idLength:]
-	if _, err := crockford.Decode(u[:], []byte(body)); err != nil {
+	u, ok := decodeID(s[len(s)-idLength:])
+	if !ok {
 		return "", ErrForeignID
 	}
-	if crockford.Encode(again[:], u[:]); string(again[:]) != body { // the last character has unused bits
-		return "", ErrForeignID
-	}
-	if !hmac.Equal(f.mac(u[:len(u)-macSize]), u[len(u)-macSize:]) {
+	if mac := f.mac(u); !hmac.Equal(mac[:], u[len(u)-macSize:]) {
 		return "", ErrForeignID
 	}
 	return ID(s), nil
@@ -118,8 +129,41 @@ func (f *Format) begins(s, letter string) bool {
 	return ok && slices.Contains(f.accepted, p)
 }
 
-func (f *Format) mac(b []byte) []byte {
-	h := f.macKey.start()
-	h.Write(b)
-	return h.Sum(nil)[:macSize]
+// mac is the end of an ID, which authenticates what precedes it.
+func (f *Format) mac(id [16]byte) [macSize]byte {
+	code := f.macKey.code(string(id[:len(id)-macSize]))
+	return [macSize]byte(code[:])
 }
+
+// decodeID is what crockford encodes as the text, and whether there is that. The last
+// character has two bits too many, which are zero in the one right form.
+func decodeID(text string) (id [16]byte, ok bool) {
+	var bits, count uint
+	n := 0
+	for i := range idLength {
+		digit := crockfordDigits[text[i]]
+		if digit == notCrockford {
+			return id, false
+		}
+		bits, count = bits<<5|uint(digit), count+5
+		if count >= 8 {
+			count -= 8
+			id[n] = byte(bits >> count)
+			n++
+		}
+	}
+	return id, bits&3 == 0
+}
+
+const notCrockford = 0xff
+
+// crockfordDigits are the values of the characters of the alphabet.
+var crockfordDigits = func() (values [256]byte) {
+	for i := range values {
+		values[i] = notCrockford
+	}
+	for value, c := range []byte(crockfordAlphabet) {
+		values[c] = byte(value)
+	}
+	return values
+}()

@@ -52,7 +52,7 @@ func (f *Format) ParseSecret(s string) (Secret, error) {
 	if len(s) != length {
 		return Secret{}, fmt.Errorf("%w: it has %d of %d characters; was it cut off when it was copied?", ErrMalformedSecret, len(s), length)
 	}
-	if strings.Trim(s, base62+"_") != "" {
+	if !ofSecrets(s) {
 		return Secret{}, fmt.Errorf("%w: it has characters other than letters, digits and underscores; was it changed when it was copied?", ErrMalformedSecret)
 	}
 	text, sum := s[:length-checksumLength], s[length-checksumLength:]
@@ -63,15 +63,29 @@ func (f *Format) ParseSecret(s string) (Secret, error) {
 	return Secret{text: &s, body: body, kind: kind}, nil
 }
 
+// ofSecrets reports whether a text has the characters of secrets only.
+func ofSecrets(s string) bool {
+	for i := range len(s) {
+		if !secretCharacters[s[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+var secretCharacters = func() (set [256]bool) {
+	for _, c := range []byte(base62 + "_") {
+		set[c] = true
+	}
+	return set
+}()
+
 // secretKind tells by the beginning whose secret s is and how long it must be.
 // The longest accepted prefix wins, since one may begin like another.
 func (f *Format) secretKind(s string) (kind Kind, length int, ok bool) {
-	for _, p := range f.accepted {
-		for _, k := range []Kind{ServiceKey, PersonalKey} {
-			begin := p + string(k) + "_"
-			if strings.HasPrefix(s, begin) && len(begin) > length {
-				kind, length, ok = k, len(begin), true
-			}
+	for _, b := range f.secrets {
+		if strings.HasPrefix(s, b.text) && len(b.text) > length {
+			kind, length, ok = b.kind, len(b.text), true
 		}
 	}
 	return kind, length + idLength + 1 + randomLength + checksumLength, ok
