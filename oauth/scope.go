@@ -81,9 +81,21 @@ func (s Scope) Minus(t Scope) Scope {
 // Union returns the tokens that either set holds.
 func (s Scope) Union(t Scope) Scope { return NewScope(slices.Concat(s, t)...) }
 
+// filter returns the tokens to keep; nil: there are none. Often that is all of them,
+// and then the same memory.
 func (s Scope) filter(keep func(string) bool) Scope {
+	first := slices.IndexFunc(s, func(token string) bool { return !keep(token) })
+	switch {
+	case len(s) == 0:
+		return nil
+	case first < 0:
+		return s
+	}
 	var out Scope
-	for _, token := range s {
+	if first > 0 {
+		out = append(make(Scope, 0, len(s)-1), s[:first]...)
+	}
+	for _, token := range s[first+1:] {
 		if keep(token) {
 			out = append(out, token)
 		}

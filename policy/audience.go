@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -22,7 +23,7 @@ type Audience struct {
 // one: tokens for it, and only those, may carry management rights.
 type Audiences struct {
 	issuer   string
-	fallback string
+	fallback []string // one
 	byName   map[string]Audience
 	names    []string
 }
@@ -30,10 +31,7 @@ type Audiences struct {
 // NewAudiences checks the configured audiences. The default is fallback, or the
 // issuer when that is empty. The error joins everything that is wrong.
 func NewAudiences(issuer, fallback string, servers []Audience) (*Audiences, error) {
-	a := &Audiences{issuer: issuer, fallback: fallback, byName: map[string]Audience{}}
-	if fallback == "" {
-		a.fallback = issuer
-	}
+	a := &Audiences{issuer: issuer, fallback: []string{cmp.Or(fallback, issuer)}, byName: map[string]Audience{}}
 	var mistakes []error
 	for _, server := range slices.Concat([]Audience{{Name: issuer}}, servers) {
 		if server.Form == (Form{}) {
@@ -48,8 +46,8 @@ func NewAudiences(issuer, fallback string, servers []Audience) (*Audiences, erro
 		a.byName[server.Name] = server
 		a.names = append(a.names, server.Name)
 	}
-	if _, ok := a.byName[a.fallback]; !ok {
-		mistakes = append(mistakes, fmt.Errorf("the default audience %q is not registered: registered are %s", a.fallback, strings.Join(a.names, ", ")))
+	if _, ok := a.byName[a.Default()]; !ok {
+		mistakes = append(mistakes, fmt.Errorf("the default audience %q is not registered: registered are %s", a.Default(), strings.Join(a.names, ", ")))
 	}
 	if err := errors.Join(mistakes...); err != nil {
 		return nil, err
@@ -101,7 +99,7 @@ func (a *Audiences) OfType(typ string) []string {
 }
 
 // Default is the audience of keys that name none.
-func (a *Audiences) Default() string { return a.fallback }
+func (a *Audiences) Default() string { return a.fallback[0] }
 
 // Known reports whether an audience is registered.
 func (a *Audiences) Known(name string) bool {

@@ -25,7 +25,7 @@ type Bounds struct {
 	Idle            time.Duration // 0: keys may be unused for ever
 	ServiceAccounts bool          // they may manage service accounts and keys
 
-	scopes [][]string // of each list of patterns a scope of the catalogue matches one
+	scopes [2]*[]string // the organization's and the workspace's list of patterns: of each a scope of the catalogue matches one; nil: there is none
 }
 
 // Unbounded is what applies where nobody says anything.
@@ -36,7 +36,10 @@ func Unbounded() Bounds {
 // Combine makes the bounds of the organization's rules, narrowed by those of a
 // workspace.
 func Combine(organization, ws Rules) Bounds {
-	b := Unbounded().within(organization).within(ws)
+	b := Unbounded()
+	b.narrow(&organization)
+	b.narrow(&ws)
+	b.scopes = [...]*[]string{organization.AllowedScopes, ws.AllowedScopes}
 	b.ServiceAccounts = says(organization.ServiceAccounts, false) && says(ws.ServiceAccounts, true)
 	if b.MaxLifetime > 0 {
 		b.AllowNever = false
@@ -45,7 +48,7 @@ func Combine(organization, ws Rules) Bounds {
 	return b
 }
 
-func (b Bounds) within(r Rules) Bounds {
+func (b *Bounds) narrow(r *Rules) {
 	b.Enabled = b.Enabled && says(r.Enabled, true)
 	b.AllowNever = b.AllowNever && says(r.AllowNever, true)
 	b.RequireNetworks = b.RequireNetworks || says(r.RequireNetworks, false)
@@ -57,10 +60,6 @@ func (b Bounds) within(r Rules) Bounds {
 	if r.DefaultLifetimeDays != nil {
 		b.DefaultLifetime = time.Duration(*r.DefaultLifetimeDays) * day
 	}
-	if r.AllowedScopes != nil {
-		b.scopes = append(b.scopes[:len(b.scopes):len(b.scopes)], *r.AllowedScopes)
-	}
-	return b
 }
 
 // says is what a rule says, or else what holds without it.
@@ -85,7 +84,7 @@ func least(bound time.Duration, n *int64, unit time.Duration) time.Duration {
 // Keep is what of a scope a workspace may hold. Management rights are not
 // bounded.
 func (b *Bounds) Keep(s oauth.Scope) oauth.Scope {
-	if len(b.scopes) == 0 {
+	if b.scopes == ([2]*[]string{}) {
 		return s
 	}
 	return keep(s, func(scope string) bool {
@@ -93,7 +92,7 @@ func (b *Bounds) Keep(s oauth.Scope) oauth.Scope {
 			return true
 		}
 		for _, patterns := range b.scopes {
-			if !matchesAny(patterns, scope) {
+			if patterns != nil && !matchesAny(*patterns, scope) {
 				return false
 			}
 		}

@@ -207,6 +207,18 @@ func rolesRights(role workspace.Role) oauth.Scope {
 
 func readsOnly(scope string) bool { return strings.HasSuffix(scope, ":read") }
 
+// keep is the part of a scope for which f holds: often all of it, and then the same
+// memory, which nobody changes.
 func keep(s oauth.Scope, f func(string) bool) oauth.Scope {
-	return slices.DeleteFunc(slices.Clone(s), func(scope string) bool { return !f(scope) })
+	first := slices.IndexFunc(s, func(scope string) bool { return !f(scope) })
+	if first < 0 {
+		return s
+	}
+	kept := append(make(oauth.Scope, 0, len(s)-1), s[:first]...)
+	for _, scope := range s[first+1:] {
+		if f(scope) {
+			kept = append(kept, scope)
+		}
+	}
+	return kept
 }

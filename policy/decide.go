@@ -105,22 +105,30 @@ func (p *Policy) audience(r *keys.Record, requested []string) ([]string, error) 
 		allowed = p.Audiences.names
 	}
 	if len(requested) == 0 {
+		requested = p.Audiences.fallback
 		if len(r.Audiences) > 0 {
-			requested = r.Audiences[:1]
-		} else {
-			requested = []string{p.Audiences.Default()}
+			requested = r.Audiences[:1:1]
 		}
 	}
-	var chosen []string
 	for _, name := range requested {
 		if !slices.Contains(allowed, name) || !p.Audiences.Known(name) {
 			return nil, fmt.Errorf("%w: %s is not an audience of this key; it may use: %s", ErrAudience, shorten([]string{name}), shorten(allowed))
 		}
-		if !slices.Contains(chosen, name) {
-			chosen = append(chosen, name)
+	}
+	if len(requested) == 1 { // nearly always; it is not changed by anybody
+		return requested, nil
+	}
+	return distinct(requested), nil
+}
+
+// distinct are the names in their order, each once.
+func distinct(names []string) (found []string) {
+	for _, name := range names {
+		if !slices.Contains(found, name) {
+			found = append(found, name)
 		}
 	}
-	return chosen, nil
+	return found
 }
 
 // lifetime is the key's own or the default, cut at the key's expiry. It is a

@@ -331,3 +331,31 @@ func TestRefusalsAreBounded(t *testing.T) {
 
 // everything is what applies where nobody says anything.
 var everything = policy.Unbounded()
+
+// What most clients ask for, everything for the key's first audience, allocates nothing
+// where nothing is narrowed, and the scope alone where something is.
+func TestDecideAllocatesLittle(t *testing.T) {
+	p := fixedPolicy(t)
+	b := policy.Unbounded()
+	for most, record := range []*keys.Record{
+		{OwnerRole: "viewer", Key: keys.Key{ServiceAccountID: "sa_1", Audiences: []string{"https://api.example.com"}}},
+		{OwnerRole: "viewer", Key: keys.Key{ServiceAccountID: "sa_1"}}, // the default audience has some of them
+	} {
+		n := testing.AllocsPerRun(100, func() {
+			if _, err := p.Decide(&b, record, policy.Request{}, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n > float64(most) {
+			t.Errorf("%d: %v objects", most, n)
+		}
+	}
+}
+
+func TestCombineAllocatesNothing(t *testing.T) {
+	scopes := []string{"collectors:*"}
+	rules := policy.Rules{AllowedScopes: &scopes}
+	if n := testing.AllocsPerRun(100, func() { policy.Combine(rules, rules) }); n != 0 {
+		t.Errorf("%v objects", n)
+	}
+}
