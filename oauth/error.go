@@ -149,11 +149,12 @@ func (e *Error) SetLimits(header http.Header) {
 }
 
 // SetRateLimit tells of limits (draft-ietf-httpapi-ratelimit-headers-10); empty
-// ones are left out.
+// ones are left out. The names are those that Header.Set would make of RateLimit and
+// RateLimit-Policy, and the values share a piece of memory: this is done for every token.
 func SetRateLimit(header http.Header, policy, state string) {
 	if policy != "" {
-		header.Set("RateLimit-Policy", policy)
-		header.Set("RateLimit", state)
+		values := []string{policy, state}
+		header["Ratelimit-Policy"], header["Ratelimit"] = values[:1:1], values[1:]
 	}
 }
 

@@ -51,13 +51,13 @@ func describedBy(r *http.Request, method, address string) (question, error) {
 	if err != nil {
 		return question{}, notUnderstood("The query of the gateway's request is not well-formed: use scope and workspace, percent-encoded.")
 	}
-	for name := range query {
-		if name != "scope" && name != "workspace" {
+	for _, p := range query {
+		if p.name != "scope" && p.name != "workspace" {
 			return question{}, notUnderstood("The gateway's request has a parameter that is neither scope nor workspace: what it means to demand cannot be known.")
 		}
 	}
 	q := question{url: r.Header.Get(address)}
-	return q.demanding(query["scope"], query["workspace"])
+	return q.demanding(query.all("scope"), query.all("workspace"))
 }
 
 // Envoy appends path and query of the client's request to the address, so what is

@@ -3,7 +3,6 @@ package endpoint
 import (
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -25,18 +24,12 @@ func (h *Handler) token(c echo.Context) error {
 	return writeToken(c, tokenResponse(token))
 }
 
-// answers are buffers in which answers are put together. Each is cleared when its
-// answer is written: it held a token.
-var answers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
-
 func writeToken(c echo.Context, answer oauth.TokenResponse) error {
-	buffer := answers.Get().(*[]byte)
-	body := append(answer.AppendJSON((*buffer)[:0]), '\n')
-	err := writeBody(c, http.StatusOK, echo.MIMEApplicationJSON, body)
-	clear(body)
-	*buffer = body
-	answers.Put(buffer)
-	return err
+	buffer := takeBuffer()
+	defer buffer.release()
+	buffer.bytes = append(answer.AppendJSON(buffer.bytes), '\n')
+	c.Response().Header()[echo.HeaderContentType] = isJSON
+	return writeBody(c, http.StatusOK, echo.MIMEApplicationJSON, buffer.bytes)
 }
 
 // noStore keeps an answer out of every cache (RFC 6749 §5.1, RFC 9111 §5.4).
@@ -47,7 +40,7 @@ func noStore(c echo.Context) {
 }
 
 // These are shared by all answers: a header's values are replaced, never changed.
-var storeNothing, cacheNothing = []string{"no-store"}, []string{"no-cache"}
+var storeNothing, cacheNothing, isJSON = []string{"no-store"}, []string{"no-cache"}, []string{echo.MIMEApplicationJSON}
 
 func (h *Handler) exchange(c echo.Context) (*grant.Token, error) {
 	request, err := h.readTokenRequest(c)

@@ -67,7 +67,9 @@ func (h *Handler) readParameters(c echo.Context, orJSON bool) (parameters, error
 		return nil, oauth.Errorf(oauth.InvalidRequest, "Compressed bodies are not accepted: send the body without Content-Encoding.").WithStatus(http.StatusUnsupportedMediaType)
 	}
 	mediaType := mediaTypeOf(r.Header.Values(echo.HeaderContentType))
-	body, err := readBody(c)
+	buffer := takeBuffer()
+	defer buffer.release() // what is read from the body is copied
+	body, err := readBody(c, buffer)
 	if err != nil {
 		return nil, err
 	}
@@ -99,14 +101,15 @@ func mediaTypeOf(types []string) string {
 	return mediaType
 }
 
-func readBody(c echo.Context) ([]byte, error) {
+// readBody reads the body, into a buffer if its length is known.
+func readBody(c echo.Context, into *buffer) ([]byte, error) {
 	r := c.Request()
 	if r.ContentLength > MaxBody { // before any of it is asked for
 		c.Response().Header().Set(echo.HeaderConnection, "close")
 		return nil, errTooLarge()
 	}
 	if r.ContentLength >= 0 { // net/http gives no more than that
-		body := make([]byte, r.ContentLength)
+		body := into.grow(int(r.ContentLength))
 		if _, err := io.ReadFull(r.Body, body); err != nil {
 			return nil, errCutOff()
 		}
@@ -131,38 +134,24 @@ func errTooLarge() error {
 	return oauth.Errorf(oauth.InvalidRequest, "The body is larger than %d bytes.", MaxBody).WithStatus(http.StatusRequestEntityTooLarge)
 }
 
-// parameters are the non-empty parameters of a request: those without a value
-// count as omitted (RFC 6749 §3.1). Only repeatable ones have several values.
-type parameters map[string][]string
-
-func (p parameters) get(name string) string {
-	if len(p[name]) == 0 {
-		return ""
-	}
-	return p[name][0]
-}
-
 // parseForm reads application/x-www-form-urlencoded strictly: a bad escape or a
-// parameter that appears twice is an error. Errors are *oauth.Error.
+// parameter that appears twice is an error. Parameters without a value count as omitted
+// (RFC 6749 §3.1), though even those may not be repeated, but for resource and audience.
+// Errors are *oauth.Error.
 func parseForm(body string) (parameters, error) {
 	if strings.HasPrefix(body, "{") {
 		return nil, oauth.Errorf(oauth.InvalidRequest, "The body looks like JSON and its Content-Type says that it is a form: send Content-Type: application/json.")
 	}
-	values, err := parseQuery(body)
+	p, err := parseQuery(body)
 	if err != nil {
 		return nil, oauth.Errorf(oauth.InvalidRequest, "The body is not well-formed application/x-www-form-urlencoded: check the percent-encoding and separate parameters with ampersands.")
 	}
-	for name, list := range values {
-		if len(list) > 1 && !repeatable[name] {
+	for i := 1; i < len(p); i++ {
+		if p[i].name == p[i-1].name && !repeatable[p[i].name] {
 			return nil, oauth.Errorf(oauth.InvalidRequest, "A parameter appears more than once: send each once (only resource and audience may be repeated).")
 		}
-		if list = withValue(list); len(list) == 0 {
-			delete(values, name)
-		} else {
-			values[name] = list
-		}
 	}
-	return parameters(values), nil
+	return slices.DeleteFunc(p, func(p parameter) bool { return p.value == "" }), nil
 }
 
 // withValue drops what counts as omitted.
@@ -181,8 +170,8 @@ func parseJSON(body []byte) (parameters, error) {
 	if err != nil {
 		return nil, oauth.Errorf(oauth.InvalidRequest, "The body is %v: send {'grant_type','client_id','client_secret'} or {'clientId','clientSecret'}.", err)
 	}
-	p := parameters{}
-	camel := false
+	var p parameters
+	camel, hasGrant := false, false
 	for name, value := range members {
 		if snake, ok := camelCase[name]; ok {
 			if _, both := members[snake]; both {
@@ -197,13 +186,15 @@ func parseJSON(body []byte) (parameters, error) {
 			}
 			continue // unknown parameters are ignored, whatever they hold
 		}
-		if len(list) > 0 {
-			p[name] = list
+		for _, value := range list {
+			p = append(p, parameter{name, value})
+			hasGrant = hasGrant || name == "grant_type"
 		}
 	}
-	if camel && len(p["grant_type"]) == 0 {
-		p["grant_type"] = []string{oauth.GrantClientCredentials}
+	if camel && !hasGrant {
+		p = append(p, parameter{"grant_type", oauth.GrantClientCredentials})
 	}
+	p.sort()
 	return p, nil
 }
 
@@ -306,10 +297,10 @@ func (p parameters) asked() (policy.Request, error) {
 	if err != nil {
 		return policy.Request{}, oauth.Errorf(oauth.InvalidScope, "The parameter scope is malformed: %s.", grant.Sentence(err, oauth.ErrScopeSyntax))
 	}
-	for _, resource := range p["resource"] {
+	for _, resource := range p.all("resource") {
 		if err := policy.CheckURI(resource); err != nil {
 			return policy.Request{}, oauth.Errorf(oauth.InvalidTarget, "The parameter resource: %s.", err)
 		}
 	}
-	return policy.Request{Scope: scope, Audience: slices.Concat(p["resource"], p["audience"])}, nil
+	return policy.Request{Scope: scope, Audience: p.all("resource", "audience")}, nil
 }
