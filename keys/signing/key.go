@@ -146,7 +146,6 @@ type Key struct {
 	Algorithm string
 	private   crypto.Signer
 	headers   map[string]string // by typ, encoded once
-	size      int               // of its signatures, in bytes
 }
 
 // open decrypts a stored key and checks that it is the one it claims to be.
@@ -168,7 +167,6 @@ func open(s Stored, sealer *Sealer) (*Key, error) {
 		return nil, fmt.Errorf("signing key %s: %w: the private key is not that of the row", s.ID, ErrSealed)
 	}
 	k := &Key{ID: s.ID, Purpose: s.Purpose, Algorithm: s.Algorithm, private: private, headers: map[string]string{}}
-	k.size = k.signatureSize()
 	for _, typ := range s.Purpose.types() {
 		k.headers[typ] = k.header(typ)
 	}
@@ -221,9 +219,8 @@ func (k *Key) Sign(typ string, payload []byte) (string, error) {
 		return "", fmt.Errorf("sign with key %s: it is for the purpose %q, which signs %q and not %q", k.ID, k.Purpose, k.Purpose.types(), typ)
 	}
 	encoded := base64.RawURLEncoding
-	size := len(header) + encoded.EncodedLen(len(payload)) + 1 + encoded.EncodedLen(k.size)
-	token := make([]byte, 0, size)
-	token = append(token, header...)
+	var room [usualToken]byte // on the stack, if it fits
+	token := append(room[:0], header...)
 	token = encoded.AppendEncode(token, payload)
 	var scratch [2 * scalarSize]byte // on the stack; a longer one of RS256 is not
 	signature, err := k.appendSignature(scratch[:0], token)
@@ -234,3 +231,6 @@ func (k *Key) Sign(typ string, payload []byte) (string, error) {
 	token = encoded.AppendEncode(token, signature)
 	return string(token), nil
 }
+
+// usualToken is how long most tokens are at most, in bytes.
+const usualToken = 1536

@@ -2,11 +2,10 @@ package signing
 
 import (
 	"crypto"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -18,17 +17,6 @@ import (
 // bytes.
 const scalarSize = 32
 
-// signatureSize is how long signatures of the key are, in bytes.
-func (k *Key) signatureSize() int {
-	switch public := k.private.Public().(type) {
-	case *rsa.PublicKey:
-		return public.Size()
-	case ed25519.PublicKey:
-		return ed25519.SignatureSize
-	}
-	return 2 * scalarSize
-}
-
 // appendSignature appends the JWS signature of an input to dst (RFC 7515 §5.1).
 //
 // None of the three algorithms takes randomness here: RS256 and EdDSA need none, and
@@ -37,7 +25,7 @@ func (k *Key) signatureSize() int {
 // well, and a broken source of randomness cannot give the key away.
 func (k *Key) appendSignature(dst, input []byte) ([]byte, error) {
 	if k.Algorithm == jwk.EdDSA {
-		signature, err := k.private.Sign(nil, input, crypto.Hash(0)) // RFC 8037 §3.1: the input itself
+		signature, err := k.private.Sign(nil, slices.Clone(input), crypto.Hash(0)) // RFC 8037 §3.1: the input itself; a copy, since that of the others stays on the stack
 		return append(dst, signature...), err
 	}
 	digest := sha256.Sum256(input)

@@ -93,7 +93,8 @@ func (a *Authenticator) Authenticate(ctx context.Context, c Credentials, from Or
 	if err != nil {
 		return nil, err
 	}
-	return known.client(), nil
+	client := known.client()
+	return &client, nil
 }
 
 // attempt is what is known of a key that somebody tries to use, whether they may
@@ -107,8 +108,8 @@ type attempt struct {
 	spent  quota.Decision    // of the quota
 }
 
-func (k attempt) client() *Client {
-	return &Client{Record: k.record, Bounds: k.bounds, Quota: k.spent, SecretID: k.secret.ID, At: k.at}
+func (k *attempt) client() Client {
+	return Client{Record: k.record, Bounds: k.bounds, Quota: k.spent, SecretID: k.secret.ID, At: k.at}
 }
 
 // authenticate is Authenticate that also tells of whom it has refused.

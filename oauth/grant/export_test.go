@@ -18,5 +18,5 @@ func (i *Issuer) Manager() *manage.Manager { return i.manager }
 
 // Decided is the context of an exchange that is authenticated and decided.
 func Decided(ctx context.Context, c *Client, secret string, g policy.Grant) context.Context {
-	return withExchange(ctx, &exchange{client: c, secret: secret, grant: g})
+	return withExchange(ctx, &exchange{client: *c, secret: secret, grant: g})
 }

@@ -60,10 +60,10 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 		ctx = i.Stand(ctx)
 	}
 	known, err := i.authenticate(ctx, r.Credentials, r.Origin)
-	var token *Token
 	var issued *exchange
 	if err == nil {
-		token, issued, err = i.issue(ctx, r, known.client())
+		issued = &exchange{client: known.client(), secret: r.Secret}
+		err = i.issue(ctx, issued, r.Request)
 	}
 	use := known.tokenUse(r.Origin, issued, err)
 	if failed := i.record(ctx, use); failed != nil {
@@ -76,42 +76,44 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 		return nil, err
 	}
 	i.used(use)
-	return token, nil
+	return &issued.token, nil
 }
 
 // issue decides, spends and signs for a client that has proven itself.
-func (i *Issuer) issue(ctx context.Context, r Request, client *Client) (*Token, *exchange, error) {
+func (i *Issuer) issue(ctx context.Context, e *exchange, asked policy.Request) error {
+	client := &e.client
 	_, end := i.step(ctx, "decide")
-	granted, err := i.policy.Decide(&client.Bounds, client.Record, r.Request, client.At)
+	granted, err := i.policy.Decide(&client.Bounds, client.Record, asked, client.At)
 	end(err)
 	if err != nil {
 		i.Usage.Failed(client.ID, workspace.At(client.At))
-		return nil, nil, err
+		return err
 	}
 	if client.Quota, err = i.spend(ctx, client.Record); err != nil {
 		i.Usage.Failed(client.ID, workspace.At(client.At))
-		return nil, nil, err
+		return err
 	}
-	e := &exchange{client: client, secret: r.Secret, grant: granted, jti: workspace.Unique()}
+	e.grant, e.jti = granted, workspace.Unique()
 	signing, end := i.step(ctx, "sign")
 	signed, err := i.run(signing, e)
 	end(err)
 	if err != nil {
 		i.refund(ctx, client.Record)
-		return nil, nil, err
+		return err
 	}
-	return &Token{AccessToken: signed, ExpiresIn: granted.TTL, Scope: granted.Scope, KeyExpiresAt: client.ExpiresAt, Client: client}, e, nil
+	e.token = Token{AccessToken: signed, ExpiresIn: granted.TTL, Scope: granted.Scope, KeyExpiresAt: client.ExpiresAt, Client: client}
+	return nil
 }
 
-// run lets go-oauth2's manager perform the grant for an exchange that is
-// decided.
+// run lets go-oauth2's manager perform the grant for an exchange that is decided. What
+// the token carries is in the exchange: the manager would only hand the scope through.
 func (i *Issuer) run(ctx context.Context, e *exchange) (string, error) {
-	info, err := i.manager.GenerateAccessToken(withExchange(ctx, e), oauth2.ClientCredentials, &oauth2.TokenGenerateRequest{
+	e.request = oauth2.TokenGenerateRequest{
 		ClientID:       string(e.client.ID),
 		ClientSecret:   e.secret,
-		Scope:          e.grant.Scope.String(),
 		AccessTokenExp: e.grant.TTL,
-	})
+	}
+	info, err := i.manager.GenerateAccessToken(withExchange(ctx, e), oauth2.ClientCredentials, &e.request)
 	if err != nil {
 		return "", fmt.Errorf("grant: %w", err)
 	}

@@ -14,12 +14,15 @@ import (
 // context: it was authenticated and decided before, so that an unauthenticated
 // client learns nothing from the order of the library's checks.
 
-// exchange is one request that is authenticated and decided.
+// exchange is one request that is authenticated and decided, with all that is made for
+// it: in one piece, since there are many.
 type exchange struct {
-	client *Client
-	secret string // as it was presented and proven
-	grant  policy.Grant
-	jti    string // of the token
+	client  Client
+	secret  string // as it was presented and proven
+	grant   policy.Grant
+	jti     string // of the token
+	request oauth2.TokenGenerateRequest
+	token   Token
 }
 
 type exchangeKey struct{}

@@ -31,7 +31,8 @@ func (a *Authenticator) Direct(ctx context.Context, c Credentials, from Origin) 
 		return nil, err
 	}
 	a.used(use)
-	return known.client(), nil
+	client := known.client()
+	return &client, nil
 }
 
 // Standing looks up the key of a verified token, and checks the token against
@@ -74,7 +75,7 @@ func (a *Authenticator) record(ctx context.Context, e audit.Exchange) error {
 
 // use is the record of an attempt. Of a key that is not known it holds where the
 // attempt came from, and nothing that was presented.
-func (k attempt) use(from Origin, allowed, refused string, err error) audit.Exchange {
+func (k *attempt) use(from Origin, allowed, refused string, err error) audit.Exchange {
 	e := audit.Exchange{
 		At: workspace.At(k.at), Action: allowed, Outcome: Outcome(err), SecretID: k.secret.ID,
 		Address: from.Address.String(), Agent: from.Agent, RequestID: from.RequestID,
@@ -91,7 +92,7 @@ func (k attempt) use(from Origin, allowed, refused string, err error) audit.Exch
 }
 
 // tokenUse is the record of an exchange; of one that gave a token it tells which.
-func (k attempt) tokenUse(from Origin, issued *exchange, err error) audit.Exchange {
+func (k *attempt) tokenUse(from Origin, issued *exchange, err error) audit.Exchange {
 	e := k.use(from, audit.TokenIssue, audit.TokenRefuse, err)
 	if err == nil {
 		e.Detail = issued.detail()
