@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"runtime"
+	"sync"
 )
 
 // heapRoom is how much a server may allocate, in bytes, before the garbage collector
@@ -30,3 +31,9 @@ func roomyHeap() (release func()) {
 		runtime.KeepAlive(block)
 	}
 }
+
+// noHeapProfile has the runtime note nothing of what is allocated. Its usual notes, one
+// in 512 KB, are for /debug/pprof/heap and /debug/pprof/allocs, and take a hundredth of
+// the processor: one in 35 exchanges has its stack walked. Once, since a process that
+// changes its mind later has notes that are wrong.
+var noHeapProfile = sync.OnceFunc(func() { runtime.MemProfileRate = 0 })

@@ -47,6 +47,9 @@ $ TOKENBOOTH_DATABASE_URL_FILE=/run/secrets/database-url tokenbooth serve --issu
 
 // serve runs one replica from configuration to shutdown.
 func serve(ctx context.Context, config *Config, out io.Writer, log *slog.Logger, manager *systemd) error {
+	if !config.Operations.Profiling {
+		noHeapProfile()
+	}
 	// First, so that a wrong address leaves nothing behind on the disk.
 	public, err := listen(config.Listen, "--listen HOST:PORT")
 	if err != nil {
