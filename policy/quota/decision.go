@@ -32,8 +32,9 @@ type Decision struct {
 	Soft     bool          // the workspace's limits are only counted
 	Degraded bool          // the source is away: this replica decides by its own share
 
-	windows [4]Window // an array, so that the common decision allocates nothing
+	windows [maxRates + maxCounts]Window // an array, so that the common decision allocates nothing
 	count   int
+	policy  string // see Policy
 }
 
 // Windows are the limits that apply, in a fixed order; none: there is no limit.

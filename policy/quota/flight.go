@@ -25,7 +25,11 @@ type flight struct {
 	terms   *terms
 	order   Order
 	prepaid int64         // units of the order that calendar counts have counted already
-	landed  chan struct{} // closed when the fields below are set, under the account's mutex
+	landed  chan struct{} // closed when the fields below are set, under the account's mutex; nil: only who started it waits, and is there when it lands
+
+	// What the order lists, in the same piece of memory.
+	rates  [maxRates]RateOrder
+	counts [maxCounts]CountOrder
 
 	sent, received time.Time // received is set before
 	err            error
@@ -38,6 +42,7 @@ type flight struct {
 func (l *Limiter) board(ln *lane, now time.Time) (f *flight, start bool) {
 	retry := l.retry.Load()
 	if retry == 0 && ln.flight != nil {
+		ln.flight.expect()
 		return ln.flight, false
 	}
 	if retry != 0 {
@@ -47,24 +52,36 @@ func (l *Limiter) board(ln *lane, now time.Time) (f *flight, start bool) {
 		}
 	}
 	ln.flight = l.prepare(ln, now)
+	if l.options.Shared {
+		ln.flight.expect()
+	}
 	return ln.flight, true
 }
 
+// expect is for who will wait until the flight lands. The caller holds the account's
+// mutex.
+func (f *flight) expect() {
+	if f.landed == nil {
+		f.landed = make(chan struct{})
+	}
+}
+
 // start is for who holds no mutex. Only a source that others share can take long;
-// another answers at once.
-func (l *Limiter) start(ln *lane, f *flight) {
+// another answers at once, and then the flight has landed.
+func (l *Limiter) start(ln *lane, f *flight) (landed bool) {
 	if l.options.Shared {
 		go l.fly(ln, f)
-	} else {
-		l.fly(ln, f)
+		return false
 	}
+	l.fly(ln, f)
+	return true
 }
 
 // prepare writes an order. While there are prepaid units, it leaves out the counts
 // that they have been counted in.
 func (l *Limiter) prepare(ln *lane, now time.Time) *flight {
-	f := &flight{terms: ln.terms, landed: make(chan struct{}), sent: now}
-	f.order = Order{Workspace: ln.terms.workspace, Units: l.want(ln, now), Force: ln.terms.soft, Rates: make([]RateOrder, 0, len(ln.terms.rates))}
+	f := &flight{terms: ln.terms, sent: now}
+	f.order = Order{Workspace: ln.terms.workspace, Units: l.want(ln, now), Force: ln.terms.soft, Rates: f.rates[:0]}
 	for _, r := range ln.terms.rates {
 		if ln.terms.soft { // a source remembers no more than a burst, and what exceeds it shall be seen
 			r.Burst += int(f.order.Units)
@@ -77,7 +94,7 @@ func (l *Limiter) prepare(ln *lane, now time.Time) *flight {
 		a.prepaid -= f.prepaid
 		return f
 	}
-	f.order.Counts = make([]CountOrder, 0, len(ln.terms.counts))
+	f.order.Counts = f.counts[:0]
 	for i := range ln.terms.counts {
 		c := &ln.terms.counts[i]
 		f.order.Counts = append(f.order.Counts, CountOrder{Period: c.period, Limit: c.limit, Floor: l.known(ln, c), Keep: c.end.Sub(now) + keepCount})
@@ -112,7 +129,9 @@ func (l *Limiter) fly(ln *lane, f *flight) {
 	if f.terms.version == ln.account.version && f.terms.date == ln.account.date {
 		ln.account.prepaid += f.prepaid
 	}
-	close(f.landed)
+	if f.landed != nil {
+		close(f.landed)
+	}
 }
 
 // check refuses an answer that would make the limiter ask without end.

@@ -12,16 +12,24 @@ import (
 //
 // The parameter soft says that nothing is refused. It is empty when there is no
 // limit: then the field must not be sent, since an empty List is not sent.
-func (d Decision) Policy() string {
-	var room [usualList]byte
-	list := room[:0]
-	for _, w := range d.windows[:d.count] {
-		list = item(list, w.Name)
-		list = integer(list, ";q=", w.Quota)
-		list = integer(list, ";w=", seconds(w.Length))
-		if d.Soft {
+func (d Decision) Policy() string { return d.policy }
+
+// describe is Policy for all decisions under the terms.
+func (t *terms) describe() string {
+	var list []byte
+	add := func(name string, quota int64, length time.Duration) {
+		list = item(list, name)
+		list = integer(list, ";q=", quota)
+		list = integer(list, ";w=", seconds(length))
+		if t.soft {
 			list = append(list, ";soft"...)
 		}
+	}
+	for i := range t.rates {
+		add(t.rates[i].name, t.rates[i].quota, time.Minute)
+	}
+	for i := range t.counts {
+		add(t.counts[i].name, t.counts[i].limit, t.counts[i].length)
 	}
 	return string(list)
 }

@@ -72,6 +72,7 @@ func (l *Limiter) tell(d *Decision) {
 
 // show lists what is left of each limit.
 func (l *Limiter) show(ln *lane, now time.Time, d *Decision) {
+	d.policy = ln.terms.policy
 	for i := range ln.terms.rates {
 		r := &ln.terms.rates[i]
 		seen, debt := l.seen(r, d.Degraded), ln.unleased(r, now)

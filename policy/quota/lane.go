@@ -51,9 +51,17 @@ type terms struct {
 	perMinute int64 // of the key
 	date      string
 	soft      bool
-	rates     []rate
-	counts    []count
+	rates     []rate  // at most maxRates
+	counts    []count // at most maxCounts
+	policy    string  // see Decision.Policy
 }
+
+// How many limits there can be: the workspace's rate and the key's, a day's count and a
+// month's.
+const (
+	maxRates  = 2
+	maxCounts = 2
+)
 
 // rate is one limit on how fast.
 type rate struct {
@@ -120,6 +128,7 @@ func (ln *lane) draw(d Demand, limits Limits, version int64, parts int, today *c
 	if limits.PerMonth != nil {
 		t.counts = append(t.counts, count{"month", today.month, *limits.PerMonth, today.monthEnd, today.monthLength, &a.month})
 	}
+	t.policy = t.describe()
 	return t
 }
 

@@ -152,31 +152,25 @@ func (l *Limiter) decide(ctx context.Context, d Demand, limits Limits, version i
 		return decision, nil
 	}
 	ln.account.mu.Unlock()
-	if start {
-		l.start(ln, f)
-	}
-	return l.await(ctx, ln, f)
+	return l.await(ctx, ln, f, start)
 }
 
-// await waits for a flight, and for the next one if that brought too little for
-// all. Each brings at least one unit, or ends the wait of everybody.
-func (l *Limiter) await(ctx context.Context, ln *lane, f *flight) (Decision, error) {
-	for {
-		select {
-		case <-f.landed:
-		case <-ctx.Done():
-			ln.leave(f)
-			return Decision{}, fmt.Errorf("wait for the quota: %w", ctx.Err())
+// await waits for a flight, which may have to be started, and for the next one if that
+// brought too little for all. Each brings at least one unit, or ends the wait of
+// everybody.
+func (l *Limiter) await(ctx context.Context, ln *lane, f *flight, start bool) (d Decision, err error) {
+	for f != nil {
+		if landed := start && l.start(ln, f); !landed {
+			select {
+			case <-f.landed:
+			case <-ctx.Done():
+				ln.leave(f)
+				return Decision{}, fmt.Errorf("wait for the quota: %w", ctx.Err())
+			}
 		}
-		decision, next, start := l.settle(ln, f)
-		if next == nil {
-			return decision, nil
-		}
-		if start {
-			l.start(ln, next)
-		}
-		f = next
+		d, f, start = l.settle(ln, f)
 	}
+	return d, nil
 }
 
 // settle decides for one who waited for a flight, or names the next to wait for.

@@ -72,3 +72,21 @@ func TestALeasedExchangeAllocatesNothing(t *testing.T) {
 		t.Errorf("%g allocations with %d round trips", allocs, f.replicas[0].RoundTrips()-trips)
 	}
 }
+
+// Where the source is in the process, an exchange allocates its flight and the answer.
+func TestAnExchangeOfASingleProcessAllocatesLittle(t *testing.T) {
+	limits := quota.Limits{PerMinute: n(600_000), PerDay: n(1_000_000), PerMonth: n(10_000_000)}
+	l := quota.NewLimiter(quota.Options{
+		Limits: func(context.Context, workspace.ID) (quota.Limits, int64, error) { return limits, 1, nil },
+		Source: quota.NewMemory(nil), Log: discard,
+	})
+	allocs := testing.AllocsPerRun(1000, func() {
+		d, err := l.Spend(context.Background(), quota.Demand{Workspace: acme, Key: "tbk_1", PerMinute: 600_000})
+		if err != nil || !d.Allowed || d.Policy() == "" {
+			t.Fatalf("%+v, %v", d, err)
+		}
+	})
+	if allocs > 2 {
+		t.Errorf("%v objects", allocs)
+	}
+}

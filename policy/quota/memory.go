@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,7 +58,7 @@ func (m *Memory) Take(ctx context.Context, o Order) (Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return Answer{}, err
 	}
-	answer := Answer{Granted: o.Units, Debts: make([]time.Duration, len(o.Rates)), Counts: make([]int64, len(o.Counts))}
+	answer := newAnswer(&o)
 	s := &m.shards[maphash.String(m.seed, string(o.Workspace))%uint64(len(m.shards))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,6 +67,20 @@ func (m *Memory) Take(ctx context.Context, o Order) (Answer, error) {
 	s.spend(&o, now, &answer)
 	s.sweep(now)
 	return answer, nil
+}
+
+// newAnswer is the answer to an order before anything is known. The lists of the usual
+// one are in one piece of memory.
+func newAnswer(o *Order) Answer {
+	room := new(struct {
+		debts  [maxRates]time.Duration
+		counts [maxCounts]int64
+	})
+	return Answer{
+		Granted: o.Units,
+		Debts:   slices.Grow(room.debts[:0:len(room.debts)], len(o.Rates))[:len(o.Rates)],
+		Counts:  slices.Grow(room.counts[:0:len(room.counts)], len(o.Counts))[:len(o.Counts)],
+	}
 }
 
 // read puts into the answer what is spent and how much of the order is left.
