@@ -31,5 +31,7 @@ var crockford = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPaddi
 // (RFC 9562 §5.7), so they sort roughly by time. They are not secret.
 func Unique() string {
 	u := uuid.Must(uuid.NewV7()) // fails only when the system has no randomness
-	return crockford.EncodeToString(u[:])
+	var text [26]byte
+	crockford.Encode(text[:], u[:])
+	return string(text[:])
 }

@@ -10,13 +10,15 @@ import (
 	"github.com/tokenbooth/tokenbooth/policy"
 )
 
-// What go-oauth2's manager needs of us. An exchange travels through it in the
+// What go-oauth2's manager needs of us. An exchange travels through it as the
 // context: it was authenticated and decided before, so that an unauthenticated
 // client learns nothing from the order of the library's checks.
 
 // exchange is one request that is authenticated and decided, with all that is made for
 // it: in one piece, since there are many.
 type exchange struct {
+	context.Context // that it travels in, once it does
+
 	client  Client
 	secret  string // as it was presented and proven
 	grant   policy.Grant
@@ -28,7 +30,16 @@ type exchange struct {
 type exchangeKey struct{}
 
 func withExchange(ctx context.Context, e *exchange) context.Context {
-	return context.WithValue(ctx, exchangeKey{}, e)
+	e.Context = ctx
+	return e
+}
+
+// Value implements context.Context: the exchange is a value of itself.
+func (e *exchange) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return e
+	}
+	return e.Context.Value(key)
 }
 
 // errNoExchange means that the manager was called without Issue.

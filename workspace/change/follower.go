@@ -136,8 +136,7 @@ func (f *Follower) within(tail time.Duration) bool {
 	if until == nil {
 		return false
 	}
-	end := until.Add(tail)
-	return now.Before(end) && now.Round(0).Before(end.Round(0))
+	return now.Sub(*until) < tail && now.UnixNano()-until.UnixNano() < int64(tail)
 }
 
 // Until is when the lease ends or ended, by the wall clock; zero if none is held
