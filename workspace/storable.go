@@ -5,13 +5,11 @@ import (
 	"unicode/utf8"
 )
 
-// Storable makes a text one that both databases take: valid UTF-8 without zeros. Most
-// is ASCII, and is seen to be so at a glance.
+// Storable makes a text one that both databases take: valid UTF-8 without zeros. Nearly
+// every one is that already.
 func Storable(text string) string {
-	for i := range len(text) {
-		if c := text[i]; c == 0 || c >= utf8.RuneSelf {
-			return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "?")
-		}
+	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
+		return text
 	}
-	return text
+	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "?")
 }

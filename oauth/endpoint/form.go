@@ -14,10 +14,13 @@ type parameters []parameter
 
 type parameter struct{ name, value string }
 
-// get is the first value of a parameter; empty: it is omitted.
+// get is the first value of a parameter; empty: it is omitted. All are looked at: they
+// are told apart by their lengths, mostly.
 func (p parameters) get(name string) string {
-	if i, found := p.find(name); found {
-		return p[i].value
+	for i := range p {
+		if p[i].name == name {
+			return p[i].value
+		}
 	}
 	return ""
 }
@@ -25,15 +28,13 @@ func (p parameters) get(name string) string {
 // all are the values of the named parameters, of the first name first.
 func (p parameters) all(names ...string) (values []string) {
 	for _, name := range names {
-		for i, _ := p.find(name); i < len(p) && p[i].name == name; i++ {
-			values = append(values, p[i].value)
+		for i := range p {
+			if p[i].name == name {
+				values = append(values, p[i].value)
+			}
 		}
 	}
 	return values
-}
-
-func (p parameters) find(name string) (int, bool) {
-	return slices.BinarySearchFunc(p, name, func(p parameter, name string) int { return strings.Compare(p.name, name) })
 }
 
 func (p parameters) sort() {
