@@ -3,6 +3,7 @@ package oauth
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 )
 
 // What every exchange writes is appended here without reflection. It is byte for byte
@@ -118,22 +119,28 @@ func appendString(dst []byte, s string) []byte {
 	return append(appendText(append(dst, '"'), s), '"')
 }
 
-// plain are the bytes that stand for themselves in the strings of encoding/json:
-// ASCII but controls, quotes, backslashes, and what HTML takes for markup.
-var plain = func() (set [256]bool) {
-	for c := byte(' '); c < 0x7f; c++ {
-		set[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+// special is 1 for the bytes that do not stand for themselves in the strings of
+// encoding/json: all but ASCII, controls, quotes, backslashes, and what HTML takes for
+// markup.
+var special = func() (set [256]byte) {
+	for i := range set {
+		if i < ' ' || i >= 0x7f || strings.IndexByte(`"\<>&`, byte(i)) >= 0 {
+			set[i] = 1
+		}
 	}
 	return set
 }()
 
 // appendText appends what is between the quotes of a string. Names, scopes and tokens
-// are plain, and are copied; whatever has to be escaped is left to encoding/json.
+// are plain, and are copied; whatever has to be escaped is left to encoding/json. All
+// of it is looked at before anything is decided: that takes half the time.
 func appendText(dst []byte, s string) []byte {
+	var found byte
 	for i := range len(s) {
-		if !plain[s[i]] {
-			return appendEscaped(dst, s)
-		}
+		found |= special[s[i]]
+	}
+	if found != 0 {
+		return appendEscaped(dst, s)
 	}
 	return append(dst, s...)
 }
