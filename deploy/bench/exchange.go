@@ -63,8 +63,9 @@ type measured struct {
 	allocs     float64        // objects allocated by an exchange
 	allocBytes float64
 	halves     []half
-	early      int64 // memory after a warm-up, in bytes
-	late       int64 // and after plan.flat exchanges
+	floor      []half // the bare server that signs once, in turns with these
+	early      int64  // memory after a warm-up, in bytes
+	late       int64  // and after plan.flat exchanges
 	peak       int64
 	total      int64 // exchanges
 }
@@ -136,7 +137,7 @@ func (b *bench) against(name string, p plan, s *booth, answer floorAnswer) (m me
 	if err := b.profile(name, s, &m); err != nil {
 		return m, err
 	}
-	if err := b.halfLoad(name, p, s, &m); err != nil {
+	if err := b.halfLoad(name, p, s, answer, &m); err != nil {
 		return m, err
 	}
 	return m, b.flatness(name, p, s, &m)
@@ -279,21 +280,40 @@ type half struct {
 // tail is how much longer the slowest hundredth takes than the usual request.
 func (h half) tail() float64 { return float64(h.percentile(0.99)) / float64(h.percentile(0.5)) }
 
-func (b *bench) halfLoad(name string, p plan, s *booth, m *measured) error {
-	for i := range p.paced {
-		b.say("%s: half of the saturation load, %d of %d", name, i+1, p.paced)
-		full, err := s.target().press(s.process, usual, exchangeRound)
-		if err != nil {
-			return err
-		}
-		h := half{rate: full.perSecond() / 2}
-		if h.result, err = s.target().pace(s.process, h.rate, pacedRound); err != nil {
-			return err
-		}
-		m.halves = append(m.halves, h)
-		m.total += int64(full.requests + h.requests)
+// halfLoad measures the service, and in turns with it a bare server that signs once: how
+// late some answers are is for the most part the machine's and the garbage collector's.
+func (b *bench) halfLoad(name string, p plan, s *booth, answer floorAnswer, m *measured) error {
+	if p.paced == 0 {
+		return nil
 	}
-	return nil
+	floor, at, err := b.startFloor("nethttp", answer)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = floor.end() }() // it dies of the signal
+	signs := floorTarget(at.address, signedLogin)
+	for i := 0; i < p.paced && err == nil; i++ {
+		b.say("%s: half of the saturation load, %d of %d", name, i+1, p.paced)
+		var service, bare half
+		var errService, errBare error
+		service, errService = halfOf(s.target(), s.process)
+		bare, errBare = halfOf(signs, floor)
+		m.halves, m.floor = append(m.halves, service), append(m.floor, bare)
+		m.total += int64(service.requests)
+		err = errors.Join(errService, errBare)
+	}
+	return err
+}
+
+// halfOf saturates a server, and then sends half of that.
+func halfOf(t target, p *process) (h half, err error) {
+	full, err := t.press(p, usual, exchangeRound)
+	if err != nil {
+		return h, err
+	}
+	h.rate = full.perSecond() / 2
+	h.result, err = t.pace(p, h.rate, pacedRound)
+	return h, err
 }
 
 // flatness goes on until that many exchanges have been, and looks at the memory again.

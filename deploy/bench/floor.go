@@ -69,15 +69,26 @@ func floorHandler(kind string, answer floorAnswer) (http.Handler, error) {
 	return nil, fmt.Errorf("unknown floor %q", kind)
 }
 
+// signedLogin is where the bare server signs once before it answers.
+const signedLogin = "/signed/login"
+
 func bareHandler(answer floorAnswer) http.Handler {
 	signing, err := newSigning(answer.Claims)
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /api/login", func(w http.ResponseWriter, r *http.Request) {
+	reply := func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.ReadAll(r.Body); err != nil {
 			return
 		}
 		fill(w.Header(), answer.Header)
 		_, _ = io.WriteString(w, answer.Body)
+	}
+	mux.HandleFunc("POST /api/login", reply)
+	mux.HandleFunc("POST "+signedLogin, func(w http.ResponseWriter, r *http.Request) {
+		if err := errors.Join(err, signing.sign(1)); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		reply(w, r)
 	})
 	mux.HandleFunc("POST /sign/{times}", func(w http.ResponseWriter, r *http.Request) {
 		times, errTimes := strconv.Atoi(r.PathValue("times"))
@@ -135,13 +146,19 @@ func (m *machine) startFloor(kind string, answer floorAnswer) (*process, target,
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(text), os.Stderr
 	var address string
 	p, err := m.launch(cmd, false, func(line string) bool { address = line; return true })
-	return p, target{address: address, requests: [][]byte{loginRequest("floor", strings.Repeat("x", 63))}}, err
+	return p, floorTarget(address, "/api/login"), err
+}
+
+func floorTarget(address, path string) target {
+	return target{address: address, requests: [][]byte{formRequest(path, "floor", strings.Repeat("x", 63))}}
 }
 
 // loginRequest is an exchange as curl sends it.
-func loginRequest(id, secret string) []byte {
+func loginRequest(id, secret string) []byte { return formRequest("/api/login", id, secret) }
+
+func formRequest(path, id, secret string) []byte {
 	body := "grant_type=client_credentials&client_id=" + id + "&client_secret=" + secret
-	return []byte("POST /api/login HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n" +
+	return []byte("POST " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n" +
 		"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)
 }
 

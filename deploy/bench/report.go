@@ -56,6 +56,13 @@ type exchangeFigures struct {
 	HalfP99       float64 `json:"half_p99_us,omitempty"`
 	HalfP999      float64 `json:"half_p999_us,omitempty"`
 	HalfP99ByP50  float64 `json:"half_p99_by_p50,omitempty"`
+
+	// The same of a bare net/http server that signs once.
+	HalfFloorPerSecond float64 `json:"half_floor_per_second,omitempty"`
+	HalfFloorP50       float64 `json:"half_floor_p50_us,omitempty"`
+	HalfFloorP99       float64 `json:"half_floor_p99_us,omitempty"`
+	HalfFloorP999      float64 `json:"half_floor_p999_us,omitempty"`
+	HalfFloorP99ByP50  float64 `json:"half_floor_p99_by_p50,omitempty"`
 }
 
 // loadFigures are those of one concurrency. The percentiles are as clients see them.
@@ -110,12 +117,14 @@ func (m measured) figures() exchangeFigures {
 		}
 	}
 	if len(m.halves) > 0 {
-		at := func(part float64) float64 {
-			return median(m.halves, func(h half) float64 { return microseconds(h.percentile(part)) })
+		at := func(all []half, part float64) float64 {
+			return median(all, func(h half) float64 { return microseconds(h.percentile(part)) })
 		}
-		f.HalfPerSecond = median(m.halves, func(h half) float64 { return h.rate })
-		f.HalfP50, f.HalfP99, f.HalfP999 = at(0.5), at(0.99), at(0.999)
-		f.HalfP99ByP50 = median(m.halves, half.tail)
+		rate := func(h half) float64 { return h.rate }
+		f.HalfPerSecond, f.HalfFloorPerSecond = median(m.halves, rate), median(m.floor, rate)
+		f.HalfP50, f.HalfP99, f.HalfP999 = at(m.halves, 0.5), at(m.halves, 0.99), at(m.halves, 0.999)
+		f.HalfFloorP50, f.HalfFloorP99, f.HalfFloorP999 = at(m.floor, 0.5), at(m.floor, 0.99), at(m.floor, 0.999)
+		f.HalfP99ByP50, f.HalfFloorP99ByP50 = median(m.halves, half.tail), median(m.floor, half.tail)
 	}
 	return f
 }
@@ -166,11 +175,12 @@ func (f exchangeFigures) print(out io.Writer, name string, ratio, ofNetHTTP floa
 	}
 	if f.HalfPerSecond > 0 {
 		fmt.Fprintf(t, "exchange, half of that load\t\t%.0f\t\t%s\t%s\t%s\t\n", f.HalfPerSecond, ms(f.HalfP50), ms(f.HalfP99), ms(f.HalfP999))
+		fmt.Fprintf(t, "net/http that signs once, half of its load\t\t%.0f\t\t%s\t%s\t%s\t\n", f.HalfFloorPerSecond, ms(f.HalfFloorP50), ms(f.HalfFloorP99), ms(f.HalfFloorP999))
 	}
 	_ = t.Flush()
 	fmt.Fprintf(out, "exchange CPU / (echo floor + signature) = %.2f; requests/s = %.2f of the net/http floor\n", ratio, ofNetHTTP)
 	if f.HalfPerSecond > 0 {
-		fmt.Fprintf(out, "at half load p99 = %.1f × p50; ", f.HalfP99ByP50)
+		fmt.Fprintf(out, "at half load p99 = %.1f × p50, of the bare server that signs %.1f ×; ", f.HalfP99ByP50, f.HalfFloorP99ByP50)
 	}
 	fmt.Fprintf(out, "an exchange allocates %.0f objects, %.1f kB\n", f.Allocs, f.AllocBytes/1000)
 	fmt.Fprintf(out, "memory %s after the warm-up, %s after %d exchanges, %s at most\n", mb(f.EarlyBytes), mb(f.LateBytes), f.Exchanges, mb(f.PeakBytes))

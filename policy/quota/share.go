@@ -17,15 +17,12 @@ const (
 // at once that a limit is used up to a hundredth all the same.
 const cautious = 16
 
-// want is how many units to ask for: those that wait, and, where other replicas
-// draw from the same source, those that will come within the next 100 ms if things
-// go on as in the last. Of these only three quarters, since units that are not used
-// are lost, and a small part of what is left: near the limit nothing is taken ahead.
+// want is how many units to ask for: those that wait, and those that will come within
+// the next 100 ms if things go on as in the last: even a source in the same process
+// costs more than a unit at hand. Of these only three quarters, since units that are not
+// used are lost, and a small part of what is left: near the limit nothing is taken ahead.
 func (l *Limiter) want(ln *lane, now time.Time) int64 {
 	waiting := max(1, ln.waiting)
-	if !l.options.Shared {
-		return waiting
-	}
 	ahead := ln.pace.recent(now.Sub(l.began)) * 3 / 4
 	left := l.left(ln, now)
 	if ln.terms.soft && left == 0 { // nothing will be refused

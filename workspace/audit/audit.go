@@ -13,7 +13,9 @@ package audit
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -120,17 +122,18 @@ func insertEvent(ctx context.Context, tx sqlx.ExtContext, e Event) error {
 	return err
 }
 
-// advance locks the head of a chain and returns the next number with the hash of
-// the event before it.
-func advance(ctx context.Context, tx sqlx.ExtContext, chain string) (head, error) {
-	_, err := tx.ExecContext(ctx, `INSERT INTO audit_heads (chain, seq, hash) VALUES (?, 0, ?) ON CONFLICT DO NOTHING`,
-		chain, beginning())
-	if err != nil {
-		return head{}, err
+// advance locks the head of a chain, which it makes if there is none, and returns the
+// next number with the hash of the event before it.
+func advance(ctx context.Context, tx sqlx.ExtContext, chain string) (h head, err error) {
+	const next = `UPDATE audit_heads SET seq = seq + 1 WHERE chain = ? RETURNING seq, hash`
+	if err = sqlx.GetContext(ctx, tx, &h, next, chain); !errors.Is(err, sql.ErrNoRows) {
+		return h, err
 	}
-	var h head
-	err = sqlx.GetContext(ctx, tx, &h, `UPDATE audit_heads SET seq = seq + 1 WHERE chain = ? RETURNING seq, hash`, chain)
-	return h, err
+	_, err = tx.ExecContext(ctx, `INSERT INTO audit_heads (chain, seq, hash) VALUES (?, 0, ?) ON CONFLICT DO NOTHING`, chain, beginning())
+	if err != nil {
+		return h, err
+	}
+	return h, sqlx.GetContext(ctx, tx, &h, next, chain)
 }
 
 // beginning stands for the hash before a chain's first event.

@@ -74,6 +74,7 @@ func (w *Writer) appendBatch(ctx context.Context, tx sqlx.ExtContext, batch []Ex
 	if err != nil {
 		return err
 	}
+	p.rest()
 	return w.insert(ctx, tx, bundles, len(batch), p)
 }
 
@@ -93,7 +94,11 @@ func arrange(batch []Exchange, seq int64, p *pace) ([]bundle, [sha256.Size]byte)
 			p.rest()
 		}
 	}
-	return newBundler(seq, batch).bundles(p), merkleRoot(leaves)
+	root := merkleRoot(leaves)
+	p.rest()
+	made := newBundler(seq, batch)
+	p.rest()
+	return made.bundles(p), root
 }
 
 // Digits of an exchange's ID that tell its place in its batch, in an alphabet that

@@ -30,14 +30,15 @@ const (
 	enoughForArrays = 1_000
 	enoughPrepared  = 500
 	atOnceArrays    = 500
-	atOncePrepared  = 100
-	rowsPrepared    = 20 // of a statement, however few exchanges they hold
+	rowsPrepared    = 20 // when most bundles are of few exchanges
+	fewInBundle     = 5
 )
 
 // insertArrays sends an array for each column. One text serves any number of rows,
 // so it stays prepared, and each value is encoded once and described never.
 func insertArrays(ctx context.Context, tx sqlx.ExtContext, bundles []bundle, exchanges int, p *pace) error {
-	for chunk := range slices.Chunk(bundles, share(len(bundles), atOnceArrays, exchanges)) {
+	rows := max(1, len(bundles)*atOnceArrays/max(exchanges, atOnceArrays))
+	for chunk := range slices.Chunk(bundles, rows) {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO exchange_bundles (`+bundleColumns+`)
 			SELECT * FROM unnest(`+arrayMarks+`)`, arrays(chunk)...); err != nil {
 			return err
@@ -46,9 +47,6 @@ func insertArrays(ctx context.Context, tx sqlx.ExtContext, bundles []bundle, exc
 	}
 	return nil
 }
-
-// share is how many of so many bundles hold about so many of the exchanges, but one at least.
-func share(bundles, of, exchanges int) int { return max(1, bundles*of/max(exchanges, of)) }
 
 const arrayMarks = `CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]),
 	CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[]), CAST(? AS TEXT[])`
@@ -77,7 +75,10 @@ func arrays(rows []bundle) []any {
 // copy of every page that it would need for undoing one statement of several rows:
 // a failure undoes the whole transaction here.
 func insertPrepared(ctx context.Context, tx sqlx.ExtContext, bundles []bundle, exchanges int, p *pace) error {
-	rows := min(rowsPrepared, share(len(bundles), atOncePrepared, exchanges))
+	rows := rowsPrepared
+	if exchanges > len(bundles)*fewInBundle {
+		rows = 1
+	}
 	var insert *sql.Stmt
 	var args []any
 	for chunk := range slices.Chunk(bundles, rows) {
@@ -88,6 +89,7 @@ func insertPrepared(ctx context.Context, tx sqlx.ExtContext, bundles []bundle, e
 			}
 			defer next.Close()
 			insert = next
+			p.rest()
 		}
 		args = appendValues(args[:0], chunk)
 		if _, err := insert.ExecContext(ctx, args...); err != nil {
