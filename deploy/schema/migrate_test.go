@@ -142,16 +142,58 @@ func TestRecordsBecomeBundles(t *testing.T) {
 		if got := all(); len(got) != 7 || !strings.Contains(got[5], "an older binary") {
 			t.Errorf("an older binary has written %q", got)
 		}
-		if _, err := db.Writer().ExecContext(t.Context(), `DELETE FROM exchange_events WHERE batch BETWEEN ? AND ?`, 1, 2); err != nil {
-			t.Fatal(err)
+		remove := func(condition string, left int) {
+			t.Helper()
+			if _, err := db.Writer().ExecContext(t.Context(), `DELETE FROM exchange_events WHERE `+condition); err != nil {
+				t.Fatal(err)
+			}
+			if got := all(); len(got) != left {
+				t.Errorf("where %s: there is left %q", condition, got)
+			}
 		}
-		if got := all(); len(got) != 2 {
-			t.Errorf("an older binary has left %q", got)
-		}
+		remove(`key_id = 'b'`, 6)
+		remove(`batch BETWEEN 1 AND 2`, 2)
 		if oldest, err := db.Window(t.Context()); err != nil || oldest != 8 {
 			t.Errorf("the window reaches back to %d, %v; want 8", oldest, err)
 		}
 	})
+}
+
+// What a server of the release before records while PostgreSQL migrates is not lost.
+func TestRecordsOfAMigrationsTime(t *testing.T) {
+	db := open(t, schematest.PostgresURL(t))
+	ctx := t.Context()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const insert = `INSERT INTO exchange_events (batch, position, id, at, workspace_id, key_id, owner_id, secret_id, action, outcome, address, agent, request_id, detail, count)
+		VALUES (?, 0, 'exc', 5, 'ws', 'key', 'owner', 'secret', 'token.issue', 'issued', '', '', '', '{}', 1)`
+	check(db.MigrateTo(ctx, 8))
+	for batch := range 3 {
+		_, err := db.Writer().ExecContext(ctx, insert, batch)
+		check(err)
+	}
+	migrated := make(chan error, 1)
+	check(db.InTx(ctx, func(ctx context.Context, tx sqlx.ExtContext) error {
+		_, errDelete := tx.ExecContext(ctx, `DELETE FROM exchange_events WHERE batch = ?`, 1)
+		_, errInsert := tx.ExecContext(ctx, insert, 7)
+		check(errors.Join(errDelete, errInsert))
+		go func() { migrated <- db.Migrate(t.Context()) }()
+		for waits := 0; waits == 0; { // for this transaction
+			check(sqlx.GetContext(ctx, tx, &waits, `SELECT COUNT(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+				WHERE c.relname = 'exchange_events' AND NOT l.granted`))
+		}
+		return nil
+	}))
+	check(<-migrated)
+	var batches []int
+	check(sqlx.SelectContext(ctx, db.Reader(), &batches, `SELECT batch FROM exchange_events ORDER BY batch`))
+	if diff := cmp.Diff([]int{0, 2, 7}, batches); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestMigrateByManyAtOnce(t *testing.T) {

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -59,7 +62,7 @@ type likeness struct {
 }
 
 func likenessOf(e *Exchange) likeness {
-	return likeness{e.WorkspaceID, e.KeyID, e.OwnerID, e.Action, e.Outcome, e.At.UnixMicro() / bundleSpan.Microseconds()}
+	return likeness{e.WorkspaceID, e.KeyID, e.OwnerID, e.Action, e.Outcome, spanOf(e.At)}
 }
 
 // bundler puts the exchanges of a batch into bundles. It writes the records of all of them
@@ -160,32 +163,43 @@ func appendRecord(b []byte, position int64, e *Exchange) []byte {
 	return append(b, ']')
 }
 
-// errRecords means that the records of a bundle were tampered with.
-var errRecords = errors.New("its records are none")
+// errRecords means that a bundle was tampered with.
+var errRecords = errors.New("a bundle of exchanges is not what was recorded: run tokenbooth audit verify")
 
 // exchanges reads the exchanges of a bundle. Its own columns hold for all of them; an
 // error that wraps errRecords means that they, or the records, say something else than
 // what a bundler wrote.
 func (b *bundle) exchanges() ([]exchangeRow, error) {
+	fail := func(why error) error {
+		return fmt.Errorf("%w: bundle %d of batch %d: %w", errRecords, b.Bundle, b.Batch, why)
+	}
 	if !b.faithful() {
-		return nil, fmt.Errorf("%w: no UTF-8", errRecords)
+		return nil, fail(errors.New("it holds what is no text"))
 	}
 	var records []json.RawMessage
 	if err := json.Unmarshal([]byte(b.Records), &records); err != nil {
-		return nil, fmt.Errorf("%w: %w", errRecords, err)
+		return nil, fail(err)
 	}
 	rows := make([]exchangeRow, len(records))
 	for i, record := range records {
 		if err := b.read(record, &rows[i]); err != nil {
-			return nil, err
+			return nil, fail(err)
 		}
 	}
-	return rows, b.tells(rows)
+	if !b.tells(rows) {
+		return rows, fail(errors.New("its columns do not tell what its records do"))
+	}
+	return rows, nil
 }
+
+// halfCharacter is the escape of half of a character. Nobody writes it: what is beyond
+// 16 bits stands for itself. Alone it is read as U+FFFD here, and elsewhere as something else.
+var halfCharacter = regexp.MustCompile(`(?:^|[^\\])(?:\\\\)*\\u[dD][89a-fA-F]`)
 
 // faithful reports whether the hashes can cover all that the bundle holds.
 func (b *bundle) faithful() bool {
-	return utf8.ValidString(string(b.WorkspaceID) + b.KeyID + b.OwnerID + b.Action + b.Outcome + b.Records)
+	return utf8.ValidString(string(b.WorkspaceID)+b.KeyID+b.OwnerID+b.Action+b.Outcome+b.Records) &&
+		(!strings.Contains(b.Records, `\u`) || !halfCharacter.MatchString(b.Records))
 }
 
 // read reads one record.
@@ -197,28 +211,27 @@ func (b *bundle) read(record []byte, r *exchangeRow) error {
 	fields := []any{&r.Position, &at, &e.ID, &e.SecretID, &e.Address, &e.Agent, &e.RequestID, &e.Detail, &e.Count}
 	want := len(fields)
 	if err := json.Unmarshal(record, &fields); err != nil {
-		return fmt.Errorf("%w: %w", errRecords, err)
+		return err
 	}
-	if len(fields) != want {
-		return fmt.Errorf("%w: %d fields, not %d", errRecords, len(fields), want)
+	if len(fields) != want || slices.Contains(fields, nil) { // nil: null
+		return fmt.Errorf("a record does not have %d fields", want)
 	}
 	e.At = workspace.At(time.UnixMicro(at))
 	return nil
 }
 
-// tells checks that what the bundle says of its exchanges together is so: by that they are
-// found and counted.
-func (b *bundle) tells(rows []exchangeRow) error {
+// tells reports whether what the bundle says of its exchanges together is so, and lies
+// within one span: by that they are found and counted.
+func (b *bundle) tells(rows []exchangeRow) bool {
 	if len(rows) == 0 {
-		return fmt.Errorf("%w: there is no exchange", errRecords)
+		return false
 	}
 	first, since, until, count := rows[0].Position, rows[0].At, rows[0].At, int64(0)
 	for i := range rows {
 		first, since, until = min(first, rows[i].Position), earlier(since, rows[i].At), later(until, rows[i].At)
 		count += rows[i].Count
 	}
-	if first != b.Bundle || !since.Equal(b.SinceAt.Time) || !until.Equal(b.UntilAt.Time) || count != b.Count {
-		return fmt.Errorf("%w: not what its bundle says", errRecords)
-	}
-	return nil
+	return first == b.Bundle && since.Equal(b.SinceAt.Time) && until.Equal(b.UntilAt.Time) && count == b.Count && spanOf(since) == spanOf(until)
 }
+
+func spanOf(at workspace.Time) int64 { return at.UnixMicro() / bundleSpan.Microseconds() }

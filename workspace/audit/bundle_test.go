@@ -155,3 +155,67 @@ func TestBundlesAreReadOnlyWhenNeeded(t *testing.T) {
 		}
 	})
 }
+
+// What is found by a bundle's own columns cannot be hidden by a bundle that tells the truth
+// and is of several minutes.
+func TestVerifyFindsMergedBundles(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		w := writer(db)
+		for hours := range 2 {
+			check(t, w.Record(t.Context(), use("tbk_1", hours)))
+		}
+		check(t, w.Flush(t.Context()))
+		exec(t, db, `UPDATE exchange_bundles SET count = 2, until_at = (SELECT until_at FROM exchange_bundles WHERE bundle = 1),
+			records = SUBSTR(records, 1, LENGTH(records) - 1) || ',' || (SELECT SUBSTR(records, 2) FROM exchange_bundles WHERE bundle = 1) WHERE bundle = 0`,
+			`DELETE FROM exchange_bundles WHERE bundle = 1`)
+		wantFindings(t, verify(t, db), "exchanges/1: exchanges of batch 1 were changed or moved")
+	})
+}
+
+// What is read here as it was recorded, and elsewhere as something else, is a change.
+func TestVerifyFindsWhatOthersReadOtherwise(t *testing.T) {
+	for from, to := range map[string]string{`""`: `null`, "\ufffd": `\ud800`} {
+		schematest.Each(t, func(t *testing.T, db *schema.DB) {
+			w := writer(db)
+			e := use("tbk_1", 0)
+			e.RequestID, e.Agent, e.Detail = "", "\ufffd", `{"escaped":"\ud83d\ude00 \\ud800"}`
+			check(t, w.Record(t.Context(), e))
+			check(t, w.Flush(t.Context()))
+			wantFindings(t, verify(t, db))
+			_, err := db.Writer().ExecContext(t.Context(), `UPDATE exchange_bundles SET records = REPLACE(records, ?, ?)`, from, to)
+			check(t, err)
+			wantFindings(t, verify(t, db), "exchanges/1: exchanges of batch 1 were")
+		})
+	}
+}
+
+// A page reads little of a long timeline, also from a database that sends whatever was asked for.
+func TestPagesOfManyBundles(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		w := writer(db)
+		for i := range 200 {
+			e := use(fmt.Sprint("tbk_", i), 0)
+			e.At = workspace.At(e.At.Add(time.Duration(i/40) * time.Second)) // forty of each instant
+			check(t, w.Record(t.Context(), e))
+		}
+		check(t, w.Flush(t.Context()))
+		seen := map[string]bool{}
+		for after := (audit.Position{}); ; {
+			page := list(t, db, audit.Filter{Chain: "ws_1"}, after, 7)
+			for _, e := range page {
+				seen[e.ID] = true
+				after = audit.Position{At: e.At, ID: e.ID}
+			}
+			if len(page) < 7 {
+				break
+			}
+		}
+		if len(seen) != 200 {
+			t.Errorf("%d were seen", len(seen))
+		}
+		exec(t, db, `UPDATE exchange_bundles SET records = '' WHERE bundle < 100`)
+		if page := list(t, db, audit.Filter{Chain: "ws_1"}, audit.Position{}, 60); len(page) != 60 {
+			t.Errorf("%d entries", len(page))
+		}
+	})
+}

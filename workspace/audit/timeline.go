@@ -3,7 +3,6 @@ package audit
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,42 +110,52 @@ func listEvents(ctx context.Context, q sqlx.ExtContext, f Filter, after Position
 	return entries, sqlx.SelectContext(ctx, q, &entries, eventEntries+where+` ORDER BY at DESC, id DESC LIMIT ?`, append(args, limit)...)
 }
 
+// bundlesAtOnce is how many bundles of a timeline are read by one statement. A result
+// that is not read to its end is sent as a whole all the same.
+const bundlesAtOnce = 50
+
 // listUses reads bundles, the last first, until none can hold an entry of the page. One
-// ends at most bundleSpan after it begins, so it does not go through all that are newer
-// than the page.
+// lies within bundleSpan, so it does not go through all that are newer than the page.
 func listUses(ctx context.Context, q sqlx.ExtContext, f Filter, after Position, limit int) (entries []Entry, err error) {
+	for before := (*bundle)(nil); ; {
+		bundles, err := bundlesBefore(ctx, q, f, after, before, min(limit, bundlesAtOnce))
+		if err != nil || len(bundles) == 0 {
+			return entries, err
+		}
+		for i := range bundles {
+			before = &bundles[i]
+			if len(entries) >= limit {
+				entries = newest(entries, limit)
+				if before.UntilAt.Before(entries[limit-1].At.Time) {
+					return entries, nil
+				}
+			}
+			uses, err := before.exchanges()
+			if err != nil {
+				return nil, err
+			}
+			for i := range uses {
+				if use := &uses[i].Exchange; f.during(use.At) && after.before(use) {
+					entries = append(entries, use.entry())
+				}
+			}
+		}
+	}
+}
+
+// bundlesBefore reads the next bundles that may hold entries after a position of the
+// timeline: those before one in the order in which they are read; nil: the first.
+func bundlesBefore(ctx context.Context, q sqlx.ExtContext, f Filter, after Position, before *bundle, n int) (bundles []bundle, err error) {
 	c := f.ofBundles()
 	if !after.At.IsZero() {
 		c.Add(`since_at <= ? AND until_at < ?`, after.At, workspace.At(after.At.Add(bundleSpan)))
 	}
+	if before != nil {
+		c.Add(`(until_at, batch, bundle) < (?, ?, ?)`, before.UntilAt, before.Batch, before.Bundle)
+	}
 	where, args := c.SQL()
-	rows, err := q.QueryxContext(ctx, `SELECT `+bundleColumns+` FROM exchange_bundles`+where+` ORDER BY until_at DESC`, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var b bundle
-		if err := rows.StructScan(&b); err != nil {
-			return nil, err
-		}
-		if len(entries) >= limit {
-			entries = newest(entries, limit)
-			if b.UntilAt.Before(entries[limit-1].At.Time) {
-				break
-			}
-		}
-		uses, err := b.exchanges()
-		if err != nil {
-			return nil, fmt.Errorf("bundle %d of batch %d: %w", b.Bundle, b.Batch, err)
-		}
-		for i := range uses {
-			if use := &uses[i].Exchange; f.during(use.At) && after.before(use) {
-				entries = append(entries, use.entry())
-			}
-		}
-	}
-	return entries, rows.Err()
+	return bundles, sqlx.SelectContext(ctx, q, &bundles,
+		`SELECT `+bundleColumns+` FROM exchange_bundles`+where+` ORDER BY until_at DESC, batch DESC, bundle DESC LIMIT ?`, append(args, n)...)
 }
 
 // during reports whether an instant is within the filter's time.

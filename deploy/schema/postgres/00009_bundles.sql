@@ -21,6 +21,15 @@ INSERT INTO exchange_bundles (batch, bundle, workspace_id, key_id, owner_id, act
     SELECT batch, MIN(position), workspace_id, key_id, owner_id, action, outcome, MIN(at), MAX(at), SUM(count),
         json_agg(json_build_array(position, at, id, secret_id, address, agent, request_id, detail, count))
     FROM exchange_events GROUP BY batch, workspace_id, key_id, owner_id, action, outcome, at / 60000000;
+-- Servers of the release before have written and removed meanwhile. They wait from here on,
+-- and what they write then goes through the view.
+LOCK TABLE exchange_events IN ACCESS EXCLUSIVE MODE;
+INSERT INTO exchange_bundles (batch, bundle, workspace_id, key_id, owner_id, action, outcome, since_at, until_at, count, records)
+    SELECT batch, MIN(position), workspace_id, key_id, owner_id, action, outcome, MIN(at), MAX(at), SUM(count),
+        json_agg(json_build_array(position, at, id, secret_id, address, agent, request_id, detail, count))
+    FROM exchange_events e WHERE NOT EXISTS (SELECT FROM exchange_bundles b WHERE b.batch = e.batch)
+    GROUP BY batch, workspace_id, key_id, owner_id, action, outcome, at / 60000000;
+DELETE FROM exchange_bundles b WHERE NOT EXISTS (SELECT FROM exchange_events e WHERE e.batch = b.batch);
 DROP TABLE exchange_events;
 CREATE INDEX exchange_bundles_by_time ON exchange_bundles (workspace_id, until_at);
 CREATE INDEX exchange_bundles_by_key ON exchange_bundles (key_id, until_at);
@@ -31,12 +40,13 @@ CREATE VIEW exchange_events (batch, position, id, at, workspace_id, key_id, owne
         (r.value ->> 3) COLLATE "C", b.action, b.outcome, (r.value ->> 4) COLLATE "C", (r.value ->> 5) COLLATE "C",
         (r.value ->> 6) COLLATE "C", (r.value ->> 7) COLLATE "C", (r.value ->> 8)::bigint
     FROM exchange_bundles b CROSS JOIN LATERAL json_array_elements(b.records::json) AS r (value);
--- They remove whole batches only.
+-- They remove whole batches; the bundles go of which a row is removed.
 -- +goose StatementBegin
 CREATE FUNCTION exchange_events_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
-        DELETE FROM exchange_bundles WHERE batch = OLD.batch;
+        DELETE FROM exchange_bundles WHERE batch = OLD.batch AND workspace_id = OLD.workspace_id AND key_id = OLD.key_id
+            AND action = OLD.action AND outcome = OLD.outcome AND OLD.at BETWEEN since_at AND until_at;
         RETURN OLD;
     END IF;
     INSERT INTO exchange_bundles (batch, bundle, workspace_id, key_id, owner_id, action, outcome, since_at, until_at, count, records)

@@ -37,10 +37,11 @@ CREATE TRIGGER exchange_events_insert INSTEAD OF INSERT ON exchange_events BEGIN
         json_array(json_array(NEW.position, NEW.at, NEW.id, NEW.secret_id, NEW.address, NEW.agent, NEW.request_id, NEW.detail, NEW.count)));
 END;
 -- +goose StatementEnd
--- They remove whole batches only.
+-- They remove whole batches; the bundles go of which a row is removed.
 -- +goose StatementBegin
 CREATE TRIGGER exchange_events_delete INSTEAD OF DELETE ON exchange_events BEGIN
-    DELETE FROM exchange_bundles WHERE batch = OLD.batch;
+    DELETE FROM exchange_bundles WHERE batch = OLD.batch AND workspace_id = OLD.workspace_id AND key_id = OLD.key_id
+        AND action = OLD.action AND outcome = OLD.outcome AND OLD.at BETWEEN since_at AND until_at;
 END;
 -- +goose StatementEnd
 UPDATE schema_window SET oldest = 8;
