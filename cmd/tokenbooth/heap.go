@@ -13,7 +13,7 @@ import (
 // setting, a collection whenever the heap has doubled, a tenth of its time would go
 // there. A multiple of the usual setting would do as well, but a server with a million
 // keys in memory would then need a multiple of that.
-const heapRoom = 32 << 20
+const heapRoom = 64 << 20
 
 // roomyHeap gives the heap of a server that room: a block of memory that is never
 // touched counts as held, and costs no memory, since the system gives a page when it is

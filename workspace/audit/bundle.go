@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ type bundle struct {
 	SinceAt     workspace.Time `db:"since_at"`
 	UntilAt     workspace.Time `db:"until_at"` // included
 	Count       int64          `db:"count"`    // of all its exchanges
-	Records     string         `db:"records"`  // a JSON array of what appendRecord makes
+	Records     string         `db:"records"`  // a JSON array of what appendRecord appends
 }
 
 // bundleColumns are in the order of numbers and then texts. The records come last: they
@@ -111,11 +112,14 @@ func (b *bundler) add(seq int64, position int) {
 // typicalRecord is about how long a record is, in bytes.
 const typicalRecord = 300
 
-// bundles are those that were made, in the order of their first, when the exchanges have their IDs.
-func (b *bundler) bundles(p *pace) []bundle {
+// bundles are those that were made, in the order of their first, with the leaves of the
+// exchanges, which have their IDs by now.
+func (b *bundler) bundles(p *pace) ([]bundle, [][sha256.Size]byte) {
 	text, ends := make([]byte, 0, len(b.batch)*typicalRecord), make([]int, len(b.made))
+	leaves := make([][sha256.Size]byte, len(b.batch))
+	var h leafHasher
 	for i := range b.made {
-		text = b.appendRecords(text, &b.made[i])
+		text = b.appendRecords(text, &b.made[i], &h, leaves)
 		ends[i] = len(text)
 		p.rest()
 	}
@@ -124,13 +128,15 @@ func (b *bundler) bundles(p *pace) []bundle {
 		list[i] = b.made[i].bundle
 		list[i].Records, from = all[from:ends[i]], ends[i]
 	}
-	return list
+	return list, leaves
 }
 
-func (b *bundler) appendRecords(text []byte, of *bundling) []byte {
+func (b *bundler) appendRecords(text []byte, of *bundling, h *leafHasher, leaves [][sha256.Size]byte) []byte {
 	text = append(text, '[')
+	h.begin(&of.bundle)
 	for position := int(of.Bundle); ; position = b.next[position] {
-		text = appendRecord(text, int64(position), &b.batch[position])
+		r := appendRecord(text, int64(position), &b.batch[position])
+		text, leaves[position] = r.text, h.hashRecord(&r)
 		if position == of.last {
 			return append(text, ']')
 		}
@@ -152,15 +158,32 @@ func later(a, b workspace.Time) workspace.Time {
 	return a
 }
 
+// record is a record at the end of a text, with the places of what the exchange's leaf
+// has too: an ID, a secret's ID and all from the address on.
+type record struct {
+	text                []byte
+	position, at        int64
+	id, secret, address int
+}
+
 // appendRecord appends what is an exchange's own, as a JSON array.
-func appendRecord(b []byte, position int64, e *Exchange) []byte {
+func appendRecord(b []byte, position int64, e *Exchange) record {
+	r := record{position: position, at: e.At.UnixMicro()}
 	b = strconv.AppendInt(append(b, '['), position, 10)
-	b = strconv.AppendInt(append(b, ','), e.At.UnixMicro(), 10)
-	for _, text := range [...]string{e.ID, e.SecretID, e.Address, e.Agent, e.RequestID, e.Detail} {
+	b = append(strconv.AppendInt(append(b, ','), r.at, 10), ',')
+	r.id = len(b)
+	b = append(appendString(b, e.ID), ',')
+	r.secret = len(b)
+	b = append(appendString(b, e.SecretID), ',')
+	r.address = len(b)
+	b = appendString(b, e.Address)
+	for _, text := range [...]string{e.Agent, e.RequestID, e.Detail} {
 		b = appendString(append(b, ','), text)
 	}
 	b = strconv.AppendInt(append(b, ','), e.Count, 10)
-	return append(b, ']')
+	b = append(b, ']')
+	r.text = b
+	return r
 }
 
 // errRecords means that a bundle was tampered with.

@@ -78,27 +78,17 @@ func (w *Writer) appendBatch(ctx context.Context, tx sqlx.ExtContext, batch []Ex
 	return w.insert(ctx, tx, bundles, len(batch), p)
 }
 
-// restEach is after how many exchanges, of about a microsecond each, a pace is asked: it
-// reads the clock, which is not free.
-const restEach = 16
-
 // arrange makes the bundles of a batch, with the root over its exchanges.
 func arrange(batch []Exchange, seq int64, p *pace) ([]bundle, [sha256.Size]byte) {
-	leaves := make([][sha256.Size]byte, len(batch))
-	ids := exchangeIDs(len(batch))
-	var h leafHasher
-	for i := range batch {
-		batch[i].ID = ids[i]
-		leaves[i] = h.hash(seq, int64(i), &batch[i])
-		if i%restEach == 0 {
-			p.rest()
-		}
+	for i, id := range exchangeIDs(len(batch)) {
+		batch[i].ID = id
 	}
-	root := merkleRoot(leaves)
-	p.rest()
 	made := newBundler(seq, batch)
 	p.rest()
-	return made.bundles(p), root
+	bundles, leaves := made.bundles(p)
+	root := merkleRoot(leaves)
+	p.rest()
+	return bundles, root
 }
 
 // Digits of an exchange's ID that tell its place in its batch, in an alphabet that

@@ -7,12 +7,42 @@ import (
 )
 
 // leafHasher hashes exchanges, one after the other in the same memory.
-type leafHasher struct{ text []byte }
+type leafHasher struct {
+	text []byte
+
+	// What the exchanges of a bundle have in common, encoded once.
+	batch         int64
+	owners, deeds []byte
+}
 
 // hash is the exchange's leaf in the tree: of all that is told of it, in canonical JSON.
 func (h *leafHasher) hash(batch, position int64, e *Exchange) [sha256.Size]byte {
 	h.text = appendCanonical(append(h.text[:0], leafPrefix), batch, position, e)
 	return sha256.Sum256(h.text)
+}
+
+// begin prepares for the records of a bundle.
+func (h *leafHasher) begin(b *bundle) {
+	h.batch, h.owners, h.deeds = b.Batch, h.owners[:0], h.deeds[:0]
+	for _, text := range [...]string{string(b.WorkspaceID), b.KeyID, b.OwnerID} {
+		h.owners = append(appendString(h.owners, text), ',')
+	}
+	for _, text := range [...]string{b.Action, b.Outcome} {
+		h.deeds = append(appendString(h.deeds, text), ',')
+	}
+}
+
+// hashRecord is hash for a record, of which nearly all is the same text: encoding it twice
+// would cost as much as the hash.
+func (h *leafHasher) hashRecord(r *record) [sha256.Size]byte {
+	b := strconv.AppendInt(append(h.text[:0], leafPrefix, '['), h.batch, 10)
+	b = append(strconv.AppendInt(append(b, ','), r.position, 10), ',')
+	b = append(b, r.text[r.id:r.secret]...)
+	b = append(strconv.AppendInt(b, r.at, 10), ',')
+	b = append(append(b, h.owners...), r.text[r.secret:r.address]...)
+	b = append(append(b, h.deeds...), r.text[r.address:]...)
+	h.text = b
+	return sha256.Sum256(b)
 }
 
 // appendCanonical appends what canonical makes of an exchange in its place: the server
