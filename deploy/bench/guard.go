@@ -10,12 +10,12 @@ import (
 // deploy/docs/performance.md says of them.
 func (f figures) guard() error {
 	return errors.Join(
-		atMost("exchange_cpu_ratio", f.ExchangeCPURatio, 2.5),
-		atMost("exchange_cpu_ratio_redis", f.ExchangeCPURatioRedis, 2.4),
+		atMost("exchange_cpu_ratio", f.ExchangeCPURatio, 2.1),
+		atMost("exchange_cpu_ratio_redis", f.ExchangeCPURatioRedis, 2.1),
 		atMost("verify_ratio", f.VerifyRatio, 1.9),
 		atLeast("verify_cached_speedup", f.VerifyCachedSpeedup, 10),
-		atMost("embedded.allocs", f.Embedded.Allocs, 240),
-		atMost("redis.allocs", f.Redis.Allocs, 240),
+		atMost("embedded.allocs", f.Embedded.Allocs, 170),
+		atMost("redis.allocs", f.Redis.Allocs, 170),
 	)
 }
 
