@@ -6,19 +6,24 @@ import (
 	"unicode/utf8"
 )
 
-// leafHasher hashes exchanges, one after the other in the same memory.
+// leaf is the exchange's leaf in the tree: of all that is told of it, in canonical JSON.
+func (r *exchangeRow) leaf() [sha256.Size]byte {
+	text := canonical([]any{
+		r.Batch, r.Position, r.ID, r.At.UnixMicro(), r.WorkspaceID, r.KeyID, r.OwnerID, r.SecretID,
+		r.Action, r.Outcome, r.Address, r.Agent, r.RequestID, r.Detail, r.Count,
+	})
+	return sha256.Sum256(append([]byte{leafPrefix}, text...))
+}
+
+// leafHasher makes the leaves of records, one after the other in the same memory. They
+// are those of exchangeRow.leaf: the server hashes each exchange, and reflection would
+// cost more than the hash.
 type leafHasher struct {
 	text []byte
 
 	// What the exchanges of a bundle have in common, encoded once.
 	batch         int64
 	owners, deeds []byte
-}
-
-// hash is the exchange's leaf in the tree: of all that is told of it, in canonical JSON.
-func (h *leafHasher) hash(batch, position int64, e *Exchange) [sha256.Size]byte {
-	h.text = appendCanonical(append(h.text[:0], leafPrefix), batch, position, e)
-	return sha256.Sum256(h.text)
 }
 
 // begin prepares for the records of a bundle.
@@ -32,8 +37,7 @@ func (h *leafHasher) begin(b *bundle) {
 	}
 }
 
-// hashRecord is hash for a record, of which nearly all is the same text: encoding it twice
-// would cost as much as the hash.
+// hashRecord takes from a record what is the same text in its leaf.
 func (h *leafHasher) hashRecord(r *record) [sha256.Size]byte {
 	b := strconv.AppendInt(append(h.text[:0], leafPrefix, '['), h.batch, 10)
 	b = append(strconv.AppendInt(append(b, ','), r.position, 10), ',')
@@ -43,22 +47,6 @@ func (h *leafHasher) hashRecord(r *record) [sha256.Size]byte {
 	b = append(append(b, h.deeds...), r.text[r.address:]...)
 	h.text = b
 	return sha256.Sum256(b)
-}
-
-// appendCanonical appends what canonical makes of an exchange in its place: the server
-// hashes each, and reflection would cost more than the hash.
-func appendCanonical(b []byte, batch, position int64, e *Exchange) []byte {
-	b = strconv.AppendInt(append(b, '['), batch, 10)
-	b = strconv.AppendInt(append(b, ','), position, 10)
-	b = appendString(append(b, ','), e.ID)
-	b = strconv.AppendInt(append(b, ','), e.At.UnixMicro(), 10)
-	for _, text := range [...]string{
-		string(e.WorkspaceID), e.KeyID, e.OwnerID, e.SecretID, e.Action, e.Outcome, e.Address, e.Agent, e.RequestID, e.Detail,
-	} {
-		b = appendString(append(b, ','), text)
-	}
-	b = strconv.AppendInt(append(b, ','), e.Count, 10)
-	return append(b, ']')
 }
 
 // appendString appends a string as encoding/json writes it, to which it leaves all

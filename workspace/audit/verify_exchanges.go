@@ -152,9 +152,8 @@ func (r *batchReader) count() int64 { return int64(len(r.rows)) }
 func (r *batchReader) root() [sha256.Size]byte {
 	slices.SortStableFunc(r.rows, func(a, b exchangeRow) int { return cmp.Compare(a.Position, b.Position) })
 	leaves := make([][sha256.Size]byte, len(r.rows))
-	var h leafHasher
 	for i := range r.rows {
-		leaves[i] = h.hash(r.rows[i].Batch, r.rows[i].Position, &r.rows[i].Exchange)
+		leaves[i] = r.rows[i].leaf()
 	}
 	return merkleRoot(leaves)
 }
