@@ -53,8 +53,8 @@ func TestNewRequestID(t *testing.T) {
 }
 
 // What happens to every request costs few objects: the values of its headers and its
-// request ID, one of echo's recovery, and the map of its headers. With the race detector
-// pools forget some of what they are given, which makes one or two more.
+// request ID, one of echo's recovery, and the map of its headers. The cheapest of many
+// requests is taken: with the race detector pools forget some of what they are given.
 func TestCostOfEveryRequest(t *testing.T) {
 	config := &Config{}
 	config.Log.Format = "json"
@@ -65,11 +65,13 @@ func TestCostOfEveryRequest(t *testing.T) {
 		return nil
 	})
 	request := httptest.NewRequest(http.MethodPost, "/api/login", nil)
-	n := testing.AllocsPerRun(1000, func() {
-		e.ServeHTTP(discarded{http.Header{}}, request)
-	})
-	if n > 8 {
-		t.Errorf("%v objects", n)
+	serve := func() { e.ServeHTTP(discarded{http.Header{}}, request) }
+	fewest := testing.AllocsPerRun(1, serve)
+	for range 200 {
+		fewest = min(fewest, testing.AllocsPerRun(1, serve))
+	}
+	if fewest > 5 {
+		t.Errorf("%v objects", fewest)
 	}
 }
 
