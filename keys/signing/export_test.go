@@ -2,6 +2,7 @@ package signing
 
 import (
 	"crypto/ecdsa"
+	"slices"
 
 	"github.com/tokenbooth/tokenbooth/keys/jwk"
 )
@@ -9,7 +10,11 @@ import (
 // SignES256 signs an input as Key.Sign does, with a key that no database holds.
 func SignES256(private *ecdsa.PrivateKey, input []byte) ([]byte, error) {
 	k := &Key{Algorithm: jwk.ES256, private: private}
-	return k.appendSignature(nil, input)
+	d := takeDesk()
+	defer d.release()
+	d.token = append(d.token, input...)
+	err := k.sign(d)
+	return slices.Clone(d.signature), err
 }
 
 // AppendScalars is appendScalars.

@@ -218,19 +218,14 @@ func (k *Key) Sign(typ string, payload []byte) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("sign with key %s: it is for the purpose %q, which signs %q and not %q", k.ID, k.Purpose, k.Purpose.types(), typ)
 	}
-	encoded := base64.RawURLEncoding
-	var room [usualToken]byte // on the stack, if it fits
-	token := append(room[:0], header...)
-	token = encoded.AppendEncode(token, payload)
-	var scratch [2 * scalarSize]byte // on the stack; a longer one of RS256 is not
-	signature, err := k.appendSignature(scratch[:0], token)
-	if err != nil {
+	d := takeDesk()
+	defer d.release()
+	d.token = append(d.token, header...)
+	d.token = base64.RawURLEncoding.AppendEncode(d.token, payload)
+	if err := k.sign(d); err != nil {
 		return "", fmt.Errorf("sign with key %s: %w", k.ID, err)
 	}
-	token = append(token, '.')
-	token = encoded.AppendEncode(token, signature)
-	return string(token), nil
+	d.token = append(d.token, '.')
+	d.token = base64.RawURLEncoding.AppendEncode(d.token, d.signature)
+	return string(d.token), nil
 }
-
-// usualToken is how long most tokens are at most, in bytes.
-const usualToken = 1536

@@ -2,10 +2,8 @@ package signing
 
 import (
 	"crypto"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -17,28 +15,27 @@ import (
 // bytes.
 const scalarSize = 32
 
-// appendSignature appends the JWS signature of an input to dst (RFC 7515 §5.1).
+// sign makes the JWS signature of what the desk holds (RFC 7515 §5.1).
 //
 // None of the three algorithms takes randomness here: RS256 and EdDSA need none, and
 // ES256 makes its nonce of the key and the input (RFC 6979), which crypto/ecdsa does
 // when it is given no source. That costs a quarter less than a nonce that is random as
 // well, and a broken source of randomness cannot give the key away.
-func (k *Key) appendSignature(dst, input []byte) ([]byte, error) {
-	if k.Algorithm == jwk.EdDSA {
-		signature, err := k.private.Sign(nil, slices.Clone(input), crypto.Hash(0)) // RFC 8037 §3.1: the input itself; a copy, since that of the others stays on the stack
-		return append(dst, signature...), err
+func (k *Key) sign(d *desk) (err error) {
+	switch k.Algorithm {
+	case jwk.ES256:
+		var der []byte
+		if der, err = k.private.Sign(nil, d.sum(), crypto.SHA256); err == nil {
+			d.signature, err = appendScalars(d.signature[:0], der)
+		}
+	case jwk.RS256:
+		d.signature, err = k.private.Sign(nil, d.sum(), crypto.SHA256)
+	case jwk.EdDSA:
+		d.signature, err = k.private.Sign(nil, d.token, crypto.Hash(0)) // RFC 8037 §3.1: the input itself
+	default:
+		err = fmt.Errorf("%w %q", ErrAlgorithm, k.Algorithm)
 	}
-	digest := sha256.Sum256(input)
-	signature, err := k.private.Sign(nil, digest[:], crypto.SHA256)
-	switch {
-	case err != nil:
-		return nil, err
-	case k.Algorithm == jwk.ES256:
-		return appendScalars(dst, signature)
-	case k.Algorithm == jwk.RS256:
-		return append(dst, signature...), nil
-	}
-	return nil, fmt.Errorf("%w %q", ErrAlgorithm, k.Algorithm)
+	return err
 }
 
 // errSignature means that crypto/ecdsa has made no signature on P-256.
