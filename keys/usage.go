@@ -120,7 +120,7 @@ func (w *UsageWriter) Flush(ctx context.Context) {
 	for batch := range slices.Chunk(slices.Collect(maps.Values(used)), usageBatch) {
 		if err == nil {
 			err = writeUses(ctx, w.writer, batch)
-			workspace.GiveWay() // on a single processor exchanges wait behind the statement, and not behind all
+			workspace.GiveWay(0) // on a single processor exchanges wait behind the statement, and not behind all
 		}
 		if err != nil {
 			w.keepUsed(batch)
@@ -129,7 +129,7 @@ func (w *UsageWriter) Flush(ctx context.Context) {
 	for batch := range slices.Chunk(slices.Collect(maps.Keys(failed)), usageBatch) {
 		if err == nil {
 			err = writeFailures(ctx, w.writer, batch, failed)
-			workspace.GiveWay()
+			workspace.GiveWay(0)
 		}
 		if err != nil {
 			w.keepFailed(batch, failed)

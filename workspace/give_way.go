@@ -5,13 +5,17 @@ import (
 	"time"
 )
 
-// GiveWay lets whatever waits for the processor go first. Work in the background calls
-// it between small pieces: on a single processor every exchange waits behind it.
+// leastRest is how long GiveWay sleeps at least.
+const leastRest = 100 * time.Microsecond
+
+// GiveWay lets whatever waits for the processor go first, for that long or a little. Work
+// in the background calls it between small pieces: on a single processor every exchange
+// waits behind it.
 //
 // It takes both: as long as something can run, the runtime looks every 10 ms only for
 // what has come from the network, but at once when all sleep. And who wakes up is
 // served before those who waited, unless it goes to the end of the line.
-func GiveWay() {
-	time.Sleep(100 * time.Microsecond)
+func GiveWay(rest time.Duration) {
+	time.Sleep(max(rest, leastRest))
 	runtime.Gosched()
 }

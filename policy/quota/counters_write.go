@@ -67,7 +67,7 @@ func (c *Counters) Flush(ctx context.Context) error {
 		} else {
 			c.settle(batch, totals)
 		}
-		workspace.GiveWay() // on a single processor exchanges wait behind the statement, and not behind all
+		workspace.GiveWay(0) // on a single processor exchanges wait behind the statement, and not behind all
 	}
 	return err
 }

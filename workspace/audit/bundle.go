@@ -73,6 +73,8 @@ type bundler struct {
 	made  []bundling
 	open  map[likeness]int
 	next  []int // of each exchange, the position of the next one in its bundle; 0: none
+
+	encoded int
 }
 
 // bundling is a bundle while exchanges are added to it.
@@ -109,6 +111,9 @@ func (b *bundler) add(seq int64, position int) {
 	made.n++
 }
 
+// betweenRests is after how many records the bundler looks whether to rest.
+const betweenRests = 16
+
 // typicalRecord is about how long a record is, in bytes.
 const typicalRecord = 300
 
@@ -119,9 +124,8 @@ func (b *bundler) bundles(p *pace) ([]bundle, [][sha256.Size]byte) {
 	leaves := make([][sha256.Size]byte, len(b.batch))
 	var h leafHasher
 	for i := range b.made {
-		text = b.appendRecords(text, &b.made[i], &h, leaves)
+		text = b.appendRecords(text, &b.made[i], &h, leaves, p)
 		ends[i] = len(text)
-		p.rest()
 	}
 	list, all, from := make([]bundle, len(b.made)), string(text), 0
 	for i := range list {
@@ -131,12 +135,15 @@ func (b *bundler) bundles(p *pace) ([]bundle, [][sha256.Size]byte) {
 	return list, leaves
 }
 
-func (b *bundler) appendRecords(text []byte, of *bundling, h *leafHasher, leaves [][sha256.Size]byte) []byte {
+func (b *bundler) appendRecords(text []byte, of *bundling, h *leafHasher, leaves [][sha256.Size]byte, p *pace) []byte {
 	text = append(text, '[')
 	h.begin(&of.bundle)
 	for position := int(of.Bundle); ; position = b.next[position] {
 		r := appendRecord(text, int64(position), &b.batch[position])
 		text, leaves[position] = r.text, h.hashRecord(&r)
+		if b.encoded++; b.encoded%betweenRests == 0 {
+			p.rest()
+		}
 		if position == of.last {
 			return append(text, ']')
 		}

@@ -6,9 +6,14 @@ import (
 	"github.com/tokenbooth/tokenbooth/workspace"
 )
 
-// stretch is how long a flush works, while none wait behind it, before it lets others
-// have the processor.
-const stretch = 250 * time.Microsecond
+// How long a flush works, while none wait behind it, before it lets others have the
+// processor, and for how long: a sixth of a processor leaves room for exchanges on one
+// that is half busy. How long it really worked does not count for the pause: it may have
+// waited for the database meanwhile, and others may wait for what it has locked there.
+const (
+	stretch = 100 * time.Microsecond
+	pause   = 5 * stretch
+)
 
 // pace keeps a flush from holding up what is answered meanwhile. On a single
 // processor every exchange waits behind it, and the runtime would let it go on for
@@ -30,6 +35,6 @@ func (p *pace) rest() {
 	if worked < stretch || worked < stretch*time.Duration(1+p.waiting()/p.enough) {
 		return
 	}
-	workspace.GiveWay()
+	workspace.GiveWay(pause)
 	p.begun = time.Now()
 }
