@@ -19,3 +19,12 @@ func SignES256(private *ecdsa.PrivateKey, input []byte) ([]byte, error) {
 
 // AppendScalars is appendScalars.
 var AppendScalars = appendScalars
+
+// Leftovers are what a desk holds of a token and a signature after its release.
+func Leftovers(token, signature string) (ofToken, ofSignature []byte) {
+	d := takeDesk()
+	d.token, d.signature = append(d.token, token...), append(d.signature, signature...)
+	ofToken, ofSignature = d.token, d.signature
+	d.release()
+	return ofToken, ofSignature
+}
