@@ -19,10 +19,7 @@ import (
 
 // writerPragmas are for transactions of hundreds of rows with indexes all over the file: in the usual
 // 2 MB of pages they are written and read again before they are committed.
-//
-// 1 MB of log, a quarter of the usual, is copied into the database at a time: that happens within a commit,
-// on the processor that answers requests, which wait for it.
-var writerPragmas = []string{"cache_size(-16384)", "wal_autocheckpoint(250)"}
+var writerPragmas = []string{"cache_size(-16384)"}
 
 func openSQLite(ctx context.Context, rest string) (*DB, error) {
 	path, synchronous, err := parseSQLite(rest)
