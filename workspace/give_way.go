@@ -8,9 +8,9 @@ import (
 // leastRest is how long GiveWay sleeps at least.
 const leastRest = 100 * time.Microsecond
 
-// GiveWay lets whatever waits for the processor go first, for that long or a little. Work
-// in the background calls it between small pieces: on a single processor every exchange
-// waits behind it.
+// GiveWay lets whatever waits for the processor go first, for that long; 0: for as little
+// as is of use. Work in the background calls it between small pieces: on a single
+// processor every exchange waits behind it.
 //
 // It takes both: as long as something can run, the runtime looks every 10 ms only for
 // what has come from the network, but at once when all sleep. And who wakes up is

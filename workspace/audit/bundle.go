@@ -66,15 +66,12 @@ func likenessOf(e *Exchange) likeness {
 	return likeness{e.WorkspaceID, e.KeyID, e.OwnerID, e.Action, e.Outcome, spanOf(e.At)}
 }
 
-// bundler puts the exchanges of a batch into bundles. It writes the records of all of them
-// into one text, a bundle after the other, since most of a batch's memory is that.
+// bundler puts the exchanges of a batch into bundles.
 type bundler struct {
 	batch []Exchange
 	made  []bundling
 	open  map[likeness]int
 	next  []int // of each exchange, the position of the next one in its bundle; 0: none
-
-	encoded int
 }
 
 // bundling is a bundle while exchanges are added to it.
@@ -111,43 +108,58 @@ func (b *bundler) add(seq int64, position int) {
 	made.n++
 }
 
-// betweenRests is after how many records the bundler looks whether to rest.
-const betweenRests = 16
+// encoder writes the records of a batch, with their leaves: into one text, a bundle after
+// the other, since most of a batch's memory is that.
+type encoder struct {
+	text   []byte
+	leaves [][sha256.Size]byte
+	hasher leafHasher
+	count  int
+	pace   *pace
+}
 
-// typicalRecord is about how long a record is, in bytes.
-const typicalRecord = 300
+// What the encoder goes by.
+const (
+	typicalRecord = 300 // about how long a record is, in bytes
+	betweenRests  = 16  // after how many records it looks whether to rest
+)
 
 // bundles are those that were made, in the order of their first, with the leaves of the
 // exchanges, which have their IDs by now.
 func (b *bundler) bundles(p *pace) ([]bundle, [][sha256.Size]byte) {
-	text, ends := make([]byte, 0, len(b.batch)*typicalRecord), make([]int, len(b.made))
-	leaves := make([][sha256.Size]byte, len(b.batch))
-	var h leafHasher
+	e := encoder{text: make([]byte, 0, len(b.batch)*typicalRecord), leaves: make([][sha256.Size]byte, len(b.batch)), pace: p}
+	ends := make([]int, len(b.made))
 	for i := range b.made {
-		text = b.appendRecords(text, &b.made[i], &h, leaves, p)
-		ends[i] = len(text)
+		b.encode(&b.made[i], &e)
+		ends[i] = len(e.text)
 	}
-	list, all, from := make([]bundle, len(b.made)), string(text), 0
+	list, all, from := make([]bundle, len(b.made)), string(e.text), 0
 	for i := range list {
 		list[i] = b.made[i].bundle
 		list[i].Records, from = all[from:ends[i]], ends[i]
 	}
-	return list, leaves
+	return list, e.leaves
 }
 
-func (b *bundler) appendRecords(text []byte, of *bundling, h *leafHasher, leaves [][sha256.Size]byte, p *pace) []byte {
-	text = append(text, '[')
-	h.begin(&of.bundle)
+// encode encodes the records of a bundle, as a JSON array.
+func (b *bundler) encode(of *bundling, e *encoder) {
+	e.text = append(e.text, '[')
+	e.hasher.begin(&of.bundle)
 	for position := int(of.Bundle); ; position = b.next[position] {
-		r := appendRecord(text, int64(position), &b.batch[position])
-		text, leaves[position] = r.text, h.hashRecord(&r)
-		if b.encoded++; b.encoded%betweenRests == 0 {
-			p.rest()
-		}
+		e.add(position, &b.batch[position])
 		if position == of.last {
-			return append(text, ']')
+			break
 		}
-		text = append(text, ',')
+		e.text = append(e.text, ',')
+	}
+	e.text = append(e.text, ']')
+}
+
+func (e *encoder) add(position int, exchange *Exchange) {
+	r := appendRecord(e.text, int64(position), exchange)
+	e.text, e.leaves[position] = r.text, e.hasher.hashRecord(&r)
+	if e.count++; e.count%betweenRests == 0 {
+		e.pace.rest()
 	}
 }
 
